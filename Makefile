@@ -1,0 +1,54 @@
+# make help tells what there is.
+
+GO          ?= go
+STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ARGS        ?=
+FUZZTIME    ?= 60s
+SOAKTIME    ?= 30m
+
+# Packages whose tests also run under the race detector in make test.
+RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./engine/...
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test check setup bench fuzz soak example clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/corecache
+	$(GO) build -o bin/corecache ./cmd/corecache
+
+run: build ## start a server on 127.0.0.1:6379 with its data in ./data (ARGS="my.conf --port 7000 ...")
+	exec bin/corecache $(ARGS)
+
+test: setup ## run all tests, the race detector and short fuzz rounds (installs redis-server by apt-get when missing)
+	$(GO) test -timeout 12m ./...
+	$(GO) test -race -short -timeout 10m $(RACE)
+	CORECACHE_RACE=1 $(GO) test -count=1 -run '^(TestKill|TestTransactions|TestStop)' ./integration
+	scripts/fuzz 3s
+
+check: ## gofmt, go vet, staticcheck, direction of imports
+	@bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "not formatted (run gofmt -w):" $$bad; exit 1; fi
+	$(GO) vet ./...
+	cd bench && $(GO) vet ./...
+	$(STATICCHECK) ./...
+	$(GO) test -count=1 -run '^TestImports' ./cmd/corecache
+
+setup: ## install what the tests need: redis-server and redis-tools, to compare with
+	@scripts/setup
+
+bench: setup build ## compare with Pebble, Badger, goleveldb and redis-server
+	$(MAKE) -C bench
+
+fuzz: ## run each fuzz target for FUZZTIME (60s)
+	scripts/fuzz $(FUZZTIME)
+
+soak: setup ## the long rounds of the integration tests: kills, large data (SOAKTIME=30m)
+	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 0 -v ./integration
+
+example: ## write corecache.conf.example anew from the table of parameters
+	UPDATE_EXAMPLE=1 $(GO) test -count=1 -run TestExampleFile ./config
+
+clean: ## remove what was built (not ./data)
+	rm -rf bin
+	$(GO) clean -testcache

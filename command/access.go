@@ -1,0 +1,134 @@
+package command
+
+import (
+	"errors"
+
+	"github.com/gtinside/corecache/keyspace"
+)
+
+// read runs f on a view of the keyspace, without locks. An error of f becomes the reply.
+//
+// What f returns or keeps must not alias the transaction.
+func (c *Call) read(f func(t *keyspace.Txn) error) {
+	if c.Txn != nil {
+		c.runInMulti(f)
+		return
+	}
+	c.conclude(c.Keyspace.View(c.Session.DB(), c.Now, c.Session.Dirty()), f)
+}
+
+// readTogether is read for commands that look up several keys, which others may change together.
+func (c *Call) readTogether(keys [][]byte, f func(t *keyspace.Txn) error) {
+	switch {
+	case len(keys) == 1 || c.Txn != nil:
+		c.read(f)
+	case c.Session.Dirty():
+		c.update(keys, f) // only locks keep what is not committed yet as it is
+	default:
+		t := c.Keyspace.View(c.Session.DB(), c.Now, false)
+		t.Pin()
+		c.conclude(t, f)
+	}
+}
+
+// update runs f with the keys locked, and applies what it has written. An error of f becomes the reply,
+// and nothing is written.
+func (c *Call) update(keys [][]byte, f func(t *keyspace.Txn) error) {
+	if c.Txn != nil {
+		c.runInMulti(f)
+		return
+	}
+	c.conclude(c.Keyspace.Begin(c.Session.DB(), c.Now, keys...), f)
+}
+
+// updateAll is update with all keys of all databases locked.
+func (c *Call) updateAll(f func(t *keyspace.Txn) error) {
+	if c.Txn != nil {
+		c.runInMulti(f)
+		return
+	}
+	c.conclude(c.Keyspace.BeginAll(c.Session.DB(), c.Now), f)
+}
+
+// runInMulti runs f within the transaction of EXEC, which ends it.
+func (c *Call) runInMulti(f func(t *keyspace.Txn) error) {
+	start := c.Out.Len()
+	c.Txn.Select(c.Session.DB())
+	if err := f(c.Txn); err != nil {
+		c.Out.Truncate(start)
+		c.fail(err)
+		if replyText(err) == "" {
+			c.Txn.Fail(err)
+		}
+	}
+}
+
+// conclude runs f and ends t.
+func (c *Call) conclude(t *keyspace.Txn, f func(t *keyspace.Txn) error) {
+	start := c.Out.Len()
+	running := true
+	defer func() {
+		if running { // f has panicked
+			t.Discard()
+		}
+	}()
+	err := f(t)
+	running = false
+	if err != nil {
+		c.Wrote(t.Discard())
+		c.Out.Truncate(start)
+		c.fail(err)
+		return
+	}
+	seq, err := t.Commit()
+	if err != nil {
+		c.Out.Truncate(start)
+		c.WriteFailed(err)
+		return
+	}
+	c.Wrote(seq)
+}
+
+// fail replies to an error of the keyspace.
+func (c *Call) fail(err error) {
+	text := replyText(err)
+	if text == "" {
+		text = "ERR " + singleLine(err.Error())
+		c.logError(c.Cmd.full, err)
+	}
+	c.Out.Error(text)
+}
+
+// replyText is the reply to an error that a client has caused, else empty.
+func replyText(err error) string {
+	for i := range replyTexts {
+		if errors.Is(err, replyTexts[i].err) {
+			return replyTexts[i].text
+		}
+	}
+	return ""
+}
+
+var replyTexts = [...]struct {
+	err  error
+	text string
+}{
+	{keyspace.ErrWrongType, "WRONGTYPE Operation against a key holding the wrong kind of value"},
+	{keyspace.ErrNotInteger, errNotInteger},
+	{keyspace.ErrOverflow, "ERR increment or decrement would overflow"},
+	{keyspace.ErrNotFloat, "ERR value is not a valid float"},
+	{keyspace.ErrNotFinite, "ERR increment would produce NaN or Infinity"},
+	{keyspace.ErrTooLong, "ERR string exceeds maximum allowed size (proto-max-bulk-len)"},
+	{keyspace.ErrNoKey, "ERR no such key"},
+	{errReplyTooLarge, "ERR reply exceeds what may be held in memory (proto-max-bulk-len)"},
+	{errReplyBusy, "ERR too many large replies are being built, try again"},
+}
+
+// intArg reads argument i as a number of 64 bits. It replies when it is none.
+func (c *Call) intArg(i int) (int64, bool) {
+	n, ok := keyspace.ParseInt(c.Args[i])
+	if !ok {
+		c.Out.Error(errNotInteger)
+	}
+	return n, ok
+}

@@ -1,0 +1,199 @@
+package command
+
+import (
+	"sync"
+	"time"
+)
+
+// blocking is the part of a session that lets others end its waiting.
+type blocking struct {
+	mu struct {
+		sync.Mutex
+		wake chan bool // not nil while the session waits; true: CLIENT UNBLOCK ... ERROR
+	}
+}
+
+// waitResult says why a blocked call goes on.
+type waitResult int
+
+const (
+	waitDone      waitResult = iota // the event came
+	waitTimeout                     // time is over, or CLIENT UNBLOCK ... TIMEOUT
+	waitUnblocked                   // CLIENT UNBLOCK ... ERROR
+	waitGone                        // the client has gone or the server closes
+)
+
+// wait blocks the call until event is closed or sends, at most for d (0 = without end). The unit so far is
+// committed and its replies are sent first; afterwards c.Now is read anew. It must not be called
+// inside EXEC.
+func (c *Call) wait(event <-chan struct{}, d time.Duration) waitResult {
+	sess := c.Session
+	c.EndUnit(sess, c.Out)
+	sess.Conn.Flush()
+	c.start = len(c.Out.Buf)
+	defer func() {
+		c.beginUnit(sess)
+		c.Now = sess.unit.now
+	}()
+	wake := sess.beginBlocking()
+	defer sess.endBlocking()
+	var timeout <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		timeout = t.C
+	}
+	select {
+	case <-event:
+		return waitDone
+	case <-timeout:
+		return waitTimeout
+	case isError := <-wake:
+		if isError {
+			return waitUnblocked
+		}
+		return waitTimeout
+	case <-sess.Conn.Done():
+	case <-c.quit:
+	}
+	return waitGone
+}
+
+func (sess *Session) beginBlocking() <-chan bool {
+	wake := make(chan bool, 1)
+	sess.blocking.mu.Lock()
+	sess.blocking.mu.wake = wake
+	sess.blocking.mu.Unlock()
+	sess.blocked.Store(true)
+	sess.server.clients.blocked.Add(1)
+	return wake
+}
+
+func (sess *Session) endBlocking() {
+	sess.blocking.mu.Lock()
+	sess.blocking.mu.wake = nil
+	sess.blocking.mu.Unlock()
+	sess.blocked.Store(false)
+	sess.server.clients.blocked.Add(-1)
+}
+
+// unblock ends the waiting of a blocked session and reports whether there was one to end.
+func (sess *Session) unblock(isError bool) bool {
+	sess.blocking.mu.Lock()
+	defer sess.blocking.mu.Unlock()
+	if sess.blocking.mu.wake == nil {
+		return false
+	}
+	select {
+	case sess.blocking.mu.wake <- isError:
+		sess.blocking.mu.wake = nil
+		return true
+	default:
+		return false
+	}
+}
+
+// pause is the state of CLIENT PAUSE.
+type pause struct {
+	mu struct {
+		sync.Mutex
+		until time.Time
+		all   bool
+		over  chan struct{} // closed when the pause ends; nil when there is none
+		timer *time.Timer
+	}
+}
+
+// begin starts a pause or extends the one there is; a pause never becomes shorter or laxer.
+func (p *pause) begin(s *Server, d time.Duration, all bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	until := time.Now().Add(d)
+	if p.mu.over == nil {
+		p.mu.over = make(chan struct{})
+	} else {
+		p.mu.timer.Stop()
+		all = all || p.mu.all
+		if until.Before(p.mu.until) {
+			until = p.mu.until
+		}
+	}
+	p.keepLocked(s)
+	over := p.mu.over
+	p.mu.until, p.mu.all = until, all
+	p.mu.timer = time.AfterFunc(time.Until(until), func() { p.expire(s, over) })
+	if all {
+		s.gates.Or(gatePauseAll)
+	} else {
+		s.gates.Or(gatePauseWrites)
+	}
+}
+
+// expire ends the pause to which over belongs, unless it was extended meanwhile.
+func (p *pause) expire(s *Server, over chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.over == over && !time.Now().Before(p.mu.until) {
+		p.endLocked(s)
+	}
+}
+
+// end ends the pause, if there is one.
+func (p *pause) end(s *Server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.over != nil {
+		p.endLocked(s)
+	}
+}
+
+func (p *pause) endLocked(s *Server) {
+	p.mu.timer.Stop()
+	close(p.mu.over)
+	p.mu.over, p.mu.all = nil, false
+	p.keepLocked(s)
+	s.gates.And(^uint32(gatePauseAll | gatePauseWrites))
+}
+
+// keepLocked lets the keyspace delete expired keys by itself only when there is no pause: during one the
+// data must not change.
+func (p *pause) keepLocked(s *Server) {
+	if !s.Loading() {
+		s.Keyspace.SetReadOnly(p.mu.over != nil)
+	}
+}
+
+func (p *pause) channel() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.over
+}
+
+// waitPause holds the call back until no pause concerns it any more. It reports false when the client has gone.
+func (s *Server) waitPause(c *Call) bool {
+	for c.pausedNow() {
+		over := s.pause.channel()
+		if over == nil {
+			continue
+		}
+		switch c.wait(over, 0) {
+		case waitGone:
+			c.Session.CloseAfterReply()
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Call) pausedNow() bool {
+	gates := c.gates.Load()
+	return gates&gatePauseAll != 0 || gates&gatePauseWrites != 0 && c.effectiveFlags()&(Write|MayReplicate) != 0
+}
+
+// effectiveFlags are the flags of the command; EXEC has those of its queue as well.
+func (c *Call) effectiveFlags() Flags {
+	if c.Cmd.full == "exec" {
+		return c.Cmd.Flags | c.Session.Multi.flags&(Write|MayReplicate)
+	}
+	return c.Cmd.Flags
+}

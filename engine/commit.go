@@ -1,0 +1,424 @@
+package engine
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gtinside/corecache/engine/base"
+	"github.com/gtinside/corecache/engine/vfs"
+	"github.com/gtinside/corecache/engine/wal"
+)
+
+// The commit pipeline. Apply takes a batch through three steps:
+//
+//	order    under commit.mu: reserve memory in the memtable (and start another
+//	         one when it is full), append to the log's buffer, which assigns
+//	         the sequence numbers, take a ticket. No I/O, no insertion.
+//	insert   with no lock: put the operations into the memtable. Many batches
+//	         do that at the same time, in any order.
+//	publish  when all earlier tickets are done too, the applied position moves
+//	         over this batch, and it is visible to Latest readers. A batch that is
+//	         faster than an earlier one waits for it: that is waiting for an
+//	         insertion, never for I/O.
+//
+// Wait, the fourth step, is for acknowledgement: it leads or joins the log's
+// group commit. It is apart from Apply so that a caller gives up its key locks
+// between the two, and applies a whole pipeline before it waits once.
+//
+// After step one nothing can fail: the space is reserved and the batch is
+// well-formed. That is why a failure never leaves a hole in the sequence.
+//
+// Rejected: one goroutine that writes for all (a hand-over per write costs more than
+// the write), and inserting under the lock (memory-bound work on one core).
+type pipeline struct {
+	applied   atomic.Uint64
+	head      atomic.Uint64 // the first ticket not yet published; changed under pub
+	committed atomic.Uint64 // the largest that anybody saw; without ExternalCommit
+
+	mu struct {
+		sync.Mutex
+		next   uint64 // ticket
+		closed bool
+	}
+
+	pub struct {
+		sync.Mutex
+		moved sync.Cond
+		slots [pipelineSlots]pipelineSlot
+	}
+}
+
+// pipelineSlots bounds the batches between order and publish.
+const pipelineSlots = 1 << 12
+
+type pipelineSlot struct {
+	last uint64
+	done bool
+}
+
+// take hands out the next ticket. It is called with mu held and waits while
+// all slots are in use.
+func (p *pipeline) takeLocked() uint64 {
+	t := p.mu.next
+	p.mu.next++
+	if t-p.head.Load() >= pipelineSlots {
+		p.pub.Lock()
+		for t-p.head.Load() >= pipelineSlots {
+			p.pub.moved.Wait()
+		}
+		p.pub.Unlock()
+	}
+	return t
+}
+
+// publish marks a ticket as done and returns when applied has reached last.
+func (p *pipeline) publish(ticket, last uint64) {
+	p.pub.Lock()
+	p.pub.slots[ticket%pipelineSlots] = pipelineSlot{last: last, done: true}
+	head := p.head.Load()
+	if ticket != head {
+		p.pub.Unlock()
+		p.await(last)
+		return
+	}
+	applied := uint64(0)
+	for {
+		s := &p.pub.slots[head%pipelineSlots]
+		if !s.done {
+			break
+		}
+		applied, s.done = s.last, false
+		head++
+	}
+	p.head.Store(head)
+	p.applied.Store(applied)
+	p.pub.moved.Broadcast()
+	p.pub.Unlock()
+}
+
+// await returns when applied has reached seq: an insertion by somebody else
+// is under way, which takes a moment or, if that goroutine was
+// preempted, a scheduler's slice.
+func (p *pipeline) await(seq uint64) {
+	for range 4 {
+		if p.applied.Load() >= seq {
+			return
+		}
+		runtime.Gosched()
+	}
+	p.pub.Lock()
+	for p.applied.Load() < seq {
+		p.pub.moved.Wait()
+	}
+	p.pub.Unlock()
+}
+
+// raise moves the committed position up to seq, unless it is there already,
+// and returns it.
+func (p *pipeline) raise(seq uint64) uint64 {
+	for {
+		old := p.committed.Load()
+		if seq <= old {
+			return old
+		}
+		if p.committed.CompareAndSwap(old, seq) {
+			return seq
+		}
+	}
+}
+
+// drain returns when everything that was ordered is applied. It is called with mu held.
+func (p *pipeline) drainLocked() {
+	p.pub.Lock()
+	for p.head.Load() != p.mu.next {
+		p.pub.moved.Wait()
+	}
+	p.pub.Unlock()
+}
+
+var batchPool = sync.Pool{New: func() any { return new(Batch) }}
+
+// maxPooledBatch bounds the memory that a pooled batch keeps.
+const maxPooledBatch = 1 << 20
+
+// NewBatch returns an empty batch.
+func (db *DB) NewBatch() *Batch { return batchPool.Get().(*Batch) }
+
+// Release gives the batch back; it must not be used afterwards.
+func (b *Batch) Release() {
+	if cap(b.data) > maxPooledBatch {
+		return
+	}
+	b.Reset()
+	batchPool.Put(b)
+}
+
+// Apply puts a batch into the log's buffer and the memtable. When it returns,
+// Latest readers see it; it is acknowledged only when Wait(seq) has returned.
+// seq is the sequence number of the batch's last operation. The batch may be
+// reused. With an error nothing has happened, except as ErrReadOnly says. An empty
+// batch does nothing and returns the applied position.
+func (db *DB) Apply(b *Batch) (seq uint64, err error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.count == 0 {
+		return db.commit.applied.Load(), nil
+	}
+	db.pace.wait(db, len(b.data))
+	now := db.opts.Now()
+
+	db.commit.mu.Lock()
+	mem, err := db.reserveLocked(b)
+	if err != nil {
+		db.commit.mu.Unlock()
+		return 0, err
+	}
+	epoch := db.epoch.Load()
+	first, err := db.log.Append(epoch, b.count, now, b.data)
+	if err != nil {
+		db.commit.mu.Unlock()
+		return 0, writeError(err)
+	}
+	ticket := db.commit.takeLocked()
+	db.commit.mu.Unlock()
+
+	db.finish(mem, b, ticket, first, epoch)
+	return first + uint64(b.count) - 1, nil
+}
+
+// finish takes an ordered batch through the steps that can not fail.
+func (db *DB) finish(m *memTable, b *Batch, ticket, first, epoch uint64) {
+	last := first + uint64(b.count) - 1
+	db.insert(m, b, first, epoch)
+	db.commit.publish(ticket, last)
+	db.stats.ingested.Add(uint64(len(b.data)))
+	if db.opts.ExternalCommit && db.external.Load() >= first {
+		db.committedMoved()
+	}
+	if b.ranges > 0 {
+		db.rangesApplied(b)
+	}
+}
+
+// ApplyRecord appends a record of another node's log, which must be the next,
+// and applies it. The payload is copied.
+func (db *DB) ApplyRecord(r wal.Record) error {
+	var b Batch
+	if err := b.load(r.Payload, r.Count); err != nil {
+		return err
+	}
+	db.pace.wait(db, len(b.data))
+	db.commit.mu.Lock()
+	mem, err := db.reserveLocked(&b)
+	if err == nil {
+		err = writeError(db.log.AppendAt(r))
+	}
+	if err != nil {
+		db.commit.mu.Unlock()
+		return err
+	}
+	db.epoch.Store(max(db.epoch.Load(), r.Epoch))
+	ticket := db.commit.takeLocked()
+	db.commit.mu.Unlock()
+
+	db.finish(mem, &b, ticket, r.Seq, r.Epoch)
+	return nil
+}
+
+// writeError marks errors of the log after which writes are refused for good.
+func writeError(err error) error {
+	switch {
+	case err == nil, errors.Is(err, ErrReadOnly), errors.Is(err, wal.ErrNotNext):
+		return err
+	case vfs.IsNoSpace(err) && !errors.Is(err, wal.ErrFailed):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrReadOnly, err)
+}
+
+// Commit is Apply and Wait.
+func (db *DB) Commit(b *Batch) error {
+	seq, err := db.Apply(b)
+	if err != nil {
+		return err
+	}
+	return db.Wait(seq)
+}
+
+// Wait returns when the committed position has reached seq. After an error
+// the outcome of the writes up to seq is unknown.
+func (db *DB) Wait(seq uint64) error {
+	if db.opts.ExternalCommit {
+		return db.waitExternal(seq)
+	}
+	if err := db.log.Wait(seq); err != nil {
+		return writeError(err)
+	}
+	db.commit.await(seq)
+	if db.Committed() < seq {
+		db.commit.raise(seq) // acknowledged, though the log asks for more by now
+	}
+	return nil
+}
+
+func (db *DB) waitExternal(seq uint64) error {
+	if db.Committed() >= seq {
+		return nil
+	}
+	w := db.waiters.add(seq)
+	db.waiters.reach(db.Committed()) // it may have moved before add
+	return <-w.ready
+}
+
+// SetCommitted says that everything up to seq is decided. It needs
+// Options.ExternalCommit and never goes back. What is not applied yet becomes
+// committed as it is applied.
+func (db *DB) SetCommitted(seq uint64) {
+	for {
+		old := db.external.Load()
+		if seq <= old {
+			return
+		}
+		if db.external.CompareAndSwap(old, seq) {
+			break
+		}
+	}
+	db.committedMoved()
+}
+
+// insert puts the operations of a batch into a memtable that has room for them.
+func (db *DB) insert(m *memTable, b *Batch, first, epoch uint64) {
+	seq := first
+	for r := (batchReader{data: b.data}); ; seq++ {
+		op, ok, err := r.next()
+		if !ok {
+			if err != nil {
+				panic(fmt.Sprintf("engine: batch was checked and is invalid: %v", err))
+			}
+			break
+		}
+		switch op.kind {
+		case base.KindDeleteRange:
+			m.ranges.add(tombstone{start: slices.Clone(op.key), end: slices.Clone(op.value), seq: seq})
+		case base.KindAdd:
+			m.counters.add(op.counter, op.delta)
+			db.totals.add(op.counter, op.delta)
+		default:
+			m.Table.Add(op.key, base.MakeTrailer(seq, op.kind), op.value)
+		}
+	}
+	for old := m.epoch.Load(); old < epoch && !m.epoch.CompareAndSwap(old, epoch); old = m.epoch.Load() {
+	}
+}
+
+// reserveLocked returns the memtable that the batch goes to. It is called with
+// commit.mu held, and drops it while it waits for memory.
+func (db *DB) reserveLocked(b *Batch) (*memTable, error) {
+	for {
+		if db.commit.mu.closed {
+			return nil, ErrClosed
+		}
+		m := db.state.Load().mems[0]
+		if m.Table.Reserve(b.memSize) {
+			return m, nil
+		}
+		if err := db.waitMemoryLocked(); err != nil {
+			return nil, err
+		}
+		if db.commit.mu.closed || db.state.Load().mems[0] != m {
+			continue
+		}
+		db.rotateLocked(b.memSize)
+	}
+}
+
+// rotateLocked starts a new memtable. It is called with commit.mu held.
+func (db *DB) rotateLocked(size int64) {
+	last := db.log.Last()
+	next := db.newMemTable(last, size)
+	db.mu.Lock()
+	rs := db.state.Load()
+	rs.mems[0].last.Store(last)
+	old := db.installLocked(append([]*memTable{next}, rs.mems...), rs.version)
+	db.updatePressureLocked()
+	db.mu.Unlock()
+	db.release(old)
+}
+
+// waiters are the callers of Wait under Options.ExternalCommit, smallest
+// sequence number first.
+type waiters struct {
+	mu     sync.Mutex
+	heap   waiterHeap
+	closed bool
+}
+
+type waiter struct {
+	seq   uint64
+	ready chan error // has room for one
+}
+
+type waiterHeap []*waiter
+
+func (h waiterHeap) Len() int           { return len(h) }
+func (h waiterHeap) Less(i, j int) bool { return h[i].seq < h[j].seq }
+func (h waiterHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *waiterHeap) Push(x any)        { *h = append(*h, x.(*waiter)) }
+func (h *waiterHeap) Pop() any {
+	old := *h
+	w := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return w
+}
+
+func (ws *waiters) add(seq uint64) *waiter {
+	w := &waiter{seq: seq, ready: make(chan error, 1)}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.closed {
+		w.ready <- ErrClosed
+		return w
+	}
+	heap.Push(&ws.heap, w)
+	return w
+}
+
+// reach wakes all that wait for a sequence number <= seq.
+func (ws *waiters) reach(seq uint64) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for len(ws.heap) > 0 && ws.heap[0].seq <= seq {
+		heap.Pop(&ws.heap).(*waiter).ready <- nil
+	}
+}
+
+// close wakes all; nobody can wait any more.
+func (ws *waiters) close() {
+	ws.mu.Lock()
+	ws.closed = true
+	ws.mu.Unlock()
+	ws.fail(0, ErrClosed)
+}
+
+// fail wakes all that wait for a sequence number > seq.
+func (ws *waiters) fail(seq uint64, err error) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	var keep waiterHeap
+	for _, w := range ws.heap {
+		if w.seq > seq {
+			w.ready <- err
+		} else {
+			keep = append(keep, w)
+		}
+	}
+	heap.Init(&keep)
+	ws.heap = keep
+}

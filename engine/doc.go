@@ -1,0 +1,36 @@
+// Package engine is a durable, ordered key-value store: a log-structured
+// merge tree with a write-ahead log that can also be replicated.
+//
+// # Reading the source
+//
+// db.go holds the struct, its invariants and the lock order. A write goes
+// through batch.go and commit.go into the log (package wal) and a memtable
+// (package memtable). A full memtable goes through flush.go into a table
+// (package sstable) of level 0; picker.go and compaction.go move tables down
+// the levels; version.go and manifest.go say which tables there are; get.go
+// and iter.go read; recovery.go opens.
+//
+// # Decisions
+//
+// Committed position. Everything up to it is decided: acknowledged by the log
+// at the configured level, or, with Options.ExternalCommit, by whoever
+// replicates. Reads are taken there; tables hold committed records only, so
+// that what replication takes back (TruncateAfter) is never further than the
+// memtables. Rejected: applying after commit. It needs a second memtable for
+// what is pending as soon as a read-modify-write follows another one.
+//
+// Range tombstones do not live in tables. They live in the memtable they were
+// written to and, after its flush, in the version. Normally there is none, so
+// that reads pay nothing, and tables that one covers entirely leave the
+// version with no I/O. Rejected: tombstones in tables, truncated at table
+// bounds; they cost every read of every table and free space late.
+//
+// Reference counts stand on the read state (memtables and version together),
+// not on each table: a point read touches one counter. Tables are opened once
+// and stay open while their version lives; only file descriptors are bounded.
+//
+// Levels below 0 are sorted runs; the first of them in use moves with the size
+// of the data, so that about 90% of it stands in the last level and space
+// amplification stays near 1.1. Rejected: tiered compaction (twice the space),
+// and separation of values (the server cuts large values into chunks).
+package engine

@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"bytes"
+
+	"github.com/gtinside/corecache/engine/base"
+)
+
+// Reader reads one view of the store. DB, the result of DB.Latest, *Snapshot
+// and *Txn are Readers.
+type Reader interface {
+	// Get appends the value of key to dst and returns the result, or
+	// ErrNotFound and dst as it was.
+	Get(dst, key []byte) ([]byte, error)
+	NewIter(o IterOptions) *Iterator
+}
+
+// Get reads at the committed position. It allocates nothing if dst has room.
+func (db *DB) Get(dst, key []byte) ([]byte, error) {
+	rs := db.acquire()
+	if rs == nil {
+		return dst, ErrClosed
+	}
+	dst, err := db.get(rs, dst, key, db.Committed())
+	db.release(rs)
+	return dst, err
+}
+
+// GetLatest reads everything that is applied, committed or not: for a
+// read-modify-write that holds the key's lock, and for a session's own writes.
+func (db *DB) GetLatest(dst, key []byte) ([]byte, error) {
+	rs := db.acquire()
+	if rs == nil {
+		return dst, ErrClosed
+	}
+	dst, err := db.get(rs, dst, key, db.commit.applied.Load())
+	db.release(rs)
+	return dst, err
+}
+
+// Latest returns a Reader of everything that is applied. Each of its reads
+// looks anew.
+func (db *DB) Latest() Reader { return latest{db} }
+
+type latest struct{ db *DB }
+
+func (l latest) Get(dst, key []byte) ([]byte, error) { return l.db.GetLatest(dst, key) }
+func (l latest) NewIter(o IterOptions) *Iterator {
+	o.Latest = true
+	return l.db.NewIter(o)
+}
+
+// get finds the newest record of key that a reader at seq sees: in the first
+// place that has one, see invariant 2 of DB.
+func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
+	hash := base.Hash(key)
+	var cover uint64 // newest range tombstone over key so far
+	for _, m := range rs.mems {
+		if !m.ranges.empty() {
+			cover = max(cover, m.ranges.cover(key, seq))
+		}
+		if m.Table.MayContain(hash) {
+			if v, tr, ok := m.Table.Get(key, seq); ok {
+				return found(dst, v, tr, cover)
+			}
+		}
+		if cover > m.before {
+			return dst, ErrNotFound // it hides all that follows
+		}
+	}
+	v := rs.version
+	cover = v.ranges.cover(key, seq)
+	for _, f := range v.levels[0].files {
+		if bytes.Compare(f.largest, key) < 0 || bytes.Compare(f.smallest, key) > 0 {
+			continue
+		}
+		if out, tr, ok, err := db.probe(f, dst, key, hash, seq); ok || err != nil {
+			return foundInTable(dst, out, tr, cover, err)
+		}
+	}
+	for n := 1; n < NumLevels; n++ {
+		l := &v.levels[n]
+		if len(l.files) == 0 {
+			continue
+		}
+		f := l.find(key)
+		if f == nil {
+			continue
+		}
+		if out, tr, ok, err := db.probe(f, dst, key, hash, seq); ok || err != nil {
+			return foundInTable(dst, out, tr, cover, err)
+		}
+	}
+	return dst, ErrNotFound
+}
+
+func (db *DB) probe(f *fileMeta, dst, key []byte, hash, seq uint64) ([]byte, base.Trailer, bool, error) {
+	r, err := db.tables.reader(f)
+	if err != nil {
+		return dst, 0, false, err
+	}
+	return r.Get(dst, key, hash, seq)
+}
+
+func found(dst, value []byte, tr base.Trailer, cover uint64) ([]byte, error) {
+	if tr.Kind() == base.KindDelete || tr.Seq() < cover {
+		return dst, ErrNotFound
+	}
+	return append(dst, value...), nil
+}
+
+func foundInTable(dst, out []byte, tr base.Trailer, cover uint64, err error) ([]byte, error) {
+	if err != nil {
+		return dst, err
+	}
+	if tr.Kind() == base.KindDelete || tr.Seq() < cover {
+		return dst, ErrNotFound
+	}
+	return out, nil
+}

@@ -1,0 +1,64 @@
+package engine
+
+import "fmt"
+
+// TruncateAfter drops all operations after seq, which must be the end of a
+// batch and not before the committed position. Tables never hold what is not
+// committed, so only memory and the log change: the memtables are built anew
+// from the shortened log. When it returns, the cut is durable. Waiters for what was dropped get
+// ErrTruncated. The sequence numbers are used again.
+//
+// Iterators that were opened before keep what they saw.
+func (db *DB) TruncateAfter(seq uint64) error {
+	db.maintenance.Lock()
+	defer db.maintenance.Unlock()
+	db.flushing.Lock()
+	defer db.flushing.Unlock()
+	db.commit.mu.Lock()
+	defer db.commit.mu.Unlock()
+	if db.commit.mu.closed {
+		return ErrClosed
+	}
+	db.commit.drainLocked()
+	if committed := db.Committed(); seq < committed {
+		return fmt.Errorf("engine: truncation after %d, but %d is committed", seq, committed)
+	}
+	if last := db.log.Last(); seq >= last {
+		return nil
+	}
+	if err := db.log.TruncateAfter(seq); err != nil {
+		return writeError(err)
+	}
+	if err := db.rebuildLocked(seq); err != nil {
+		// The memtables still hold what was cut; its numbers must not be used again.
+		return writeError(db.log.Fail(err))
+	}
+	return nil
+}
+
+// rebuildLocked replaces the memtables by the log's records after the flushed
+// position. It is called with flushing and commit.mu held.
+//
+// The applied position goes back before the new read state appears: a reader
+// with the old state and the new position sees a prefix, one with the new
+// state loads the position afterwards.
+func (db *DB) rebuildLocked(seq uint64) error {
+	db.manifest.Lock()
+	s := db.manifest.state
+	db.manifest.Unlock()
+	db.totals.set(s.counters)
+	db.epoch.Store(s.epoch)
+	mems := &replayed{db: db, next: s.flushedSeq + 1}
+	if err := db.readLog(s.flushedSeq, seq, mems.add); err != nil {
+		return err
+	}
+	list := mems.list()
+	db.commit.applied.Store(seq)
+	db.waiters.fail(seq, ErrTruncated)
+	db.mu.Lock()
+	old := db.installLocked(list, db.state.Load().version)
+	db.updatePressureLocked()
+	db.mu.Unlock()
+	db.release(old)
+	return nil
+}

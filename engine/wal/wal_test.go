@@ -1,0 +1,571 @@
+package wal
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/gtinside/corecache/engine/base"
+	"github.com/gtinside/corecache/engine/vfs"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantErr(t testing.TB, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Fatalf("error %v, want %v", got, want)
+	}
+}
+
+// open opens a log and returns what it replayed.
+func open(t testing.TB, o Options, after uint64) (*Log, []Record) {
+	t.Helper()
+	o.Dir = "/log"
+	var got []Record
+	l, err := Open(o, after, func(r Record) error {
+		r.Payload = bytes.Clone(r.Payload)
+		got = append(got, r)
+		return nil
+	})
+	must(t, err)
+	return l, got
+}
+
+func openErr(t testing.TB, o Options, after uint64) error {
+	t.Helper()
+	o.Dir = "/log"
+	l, err := Open(o, after, func(Record) error { return nil })
+	if err == nil {
+		must(t, l.Close())
+		t.Fatal("opened")
+	}
+	return err
+}
+
+// record makes a record whose content follows from its number.
+func record(seq uint64, count uint32, size int) Record {
+	p := make([]byte, size)
+	rnd := rand.New(rand.NewPCG(seq, 1))
+	for i := range p {
+		p[i] = byte(rnd.Uint32())
+	}
+	return Record{Epoch: seq / 10, Seq: seq, Count: count, Time: int64(seq) * 1000, Payload: p}
+}
+
+func add(t testing.TB, l *Log, r Record) {
+	t.Helper()
+	first, err := l.Append(r.Epoch, r.Count, r.Time, r.Payload)
+	must(t, err)
+	if first != r.Seq {
+		t.Fatalf("sequence number %d, want %d", first, r.Seq)
+	}
+}
+
+func wantRecords(t testing.TB, got, want []Record) {
+	t.Helper()
+	for i := range min(len(got), len(want)) {
+		wantRecord(t, got[i], want[i])
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d records, want %d", len(got), len(want))
+	}
+}
+
+func wantRecord(t testing.TB, got, want Record) {
+	t.Helper()
+	if got.Epoch != want.Epoch || got.Seq != want.Seq || got.Count != want.Count || got.Time != want.Time ||
+		!bytes.Equal(got.Payload, want.Payload) {
+		t.Fatalf("record %d+%d epoch %d of %d bytes differs from %d+%d epoch %d of %d bytes",
+			got.Seq, got.Count, got.Epoch, len(got.Payload), want.Seq, want.Count, want.Epoch, len(want.Payload))
+	}
+}
+
+// eventually polls a condition that background work makes true.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+var allAcks = []Ack{AckSynced, AckWritten, AckBuffered}
+
+func TestReopen(t *testing.T) {
+	for _, ack := range allAcks {
+		t.Run(ack.String(), func(t *testing.T) {
+			o := Options{FS: vfs.NewMem(), Ack: ack, SegmentSize: 4096}
+			var want []Record
+			seq := uint64(1)
+			for round := range 5 {
+				l, got := open(t, o, 0)
+				wantRecords(t, got, want)
+				if l.Last() != seq-1 || l.Acked() != seq-1 {
+					t.Fatalf("last %d, acked %d, want %d", l.Last(), l.Acked(), seq-1)
+				}
+				for i := range 20 * round {
+					r := record(seq, uint32(1+i%3), i*10)
+					add(t, l, r)
+					want = append(want, r)
+					seq = r.Last() + 1
+					must(t, l.Wait(r.Last()))
+				}
+				must(t, l.Close())
+				must(t, l.Close())
+			}
+			_, err := Check(o.FS, "/log", 0)
+			must(t, err)
+		})
+	}
+}
+
+func TestReplayAfter(t *testing.T) {
+	o := Options{FS: vfs.NewMem(), SegmentSize: 2048}
+	l, _ := open(t, o, 0)
+	var want []Record
+	for seq := uint64(1); seq < 100; seq += 3 {
+		r := record(seq, 3, 100)
+		add(t, l, r)
+		want = append(want, r)
+	}
+	must(t, l.Close())
+	l, got := open(t, o, 50) // inside of the record 49..51
+	wantRecords(t, got, want[16:])
+	must(t, l.Close())
+	l, got = open(t, o, 99)
+	wantRecords(t, got, nil)
+	must(t, l.Close())
+	l, got = open(t, o, 200) // the caller has more: begin behind it
+	wantRecords(t, got, nil)
+	if first, err := l.Append(1, 1, 1, nil); first != 201 || err != nil {
+		t.Fatalf("first %d, %v", first, err)
+	}
+	must(t, l.Close())
+	l, got = open(t, o, 200)
+	if len(got) != 1 || got[0].Seq != 201 {
+		t.Fatalf("replayed %v", got)
+	}
+	must(t, l.Close())
+	wantErr(t, openErr(t, o, 0), base.ErrCorrupt)
+}
+
+func TestAppendErrors(t *testing.T) {
+	l, _ := open(t, Options{FS: vfs.NewMem()}, 0)
+	if _, err := l.Append(1, 0, 1, nil); err == nil {
+		t.Fatal("appended a record of no operations")
+	}
+	add(t, l, record(1, 4, 10))
+	wantErr(t, l.AppendAt(record(4, 1, 10)), ErrNotNext)
+	wantErr(t, l.AppendAt(record(6, 1, 10)), ErrNotNext)
+	wantErr(t, l.AppendAt(record(0, 1, 10)), ErrNotNext)
+	must(t, l.AppendAt(record(5, 1, 10)))
+	wantErr(t, l.Wait(6), ErrTruncated)
+	must(t, l.Wait(5))
+	must(t, l.Close())
+	must(t, l.Wait(5))
+	wantErr(t, l.Wait(6), ErrClosed)
+	wantErr(t, l.Sync(), ErrClosed)
+	wantErr(t, l.AppendAt(record(6, 1, 10)), ErrClosed)
+	wantErr(t, l.TruncateAfter(1), ErrClosed)
+	_, err := l.NewReader(1)
+	wantErr(t, err, ErrClosed)
+	l.Release(5)
+	l.SetAck(AckWritten)
+}
+
+func TestUnwaitedRecordsAreWritten(t *testing.T) {
+	for _, ack := range allAcks {
+		l, _ := open(t, Options{FS: vfs.NewMem(), Ack: ack}, 0)
+		add(t, l, record(1, 1, 10))
+		eventually(t, "written", func() bool { return l.Written() == 1 })
+		if ack == AckSynced {
+			eventually(t, "synced", func() bool { return l.Synced() == 1 })
+		}
+		must(t, l.Close())
+	}
+}
+
+func TestSyncInterval(t *testing.T) {
+	l, _ := open(t, Options{FS: vfs.NewMem(), Ack: AckWritten}, 0)
+	add(t, l, record(1, 1, 10))
+	must(t, l.Wait(1))
+	if l.Synced() != 0 {
+		t.Fatal("synced without being asked")
+	}
+	l.SetSyncInterval(time.Millisecond)
+	eventually(t, "synced", func() bool { return l.Synced() == 1 })
+	must(t, l.Close())
+}
+
+func TestSetAck(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem(), nil)
+	l, _ := open(t, Options{FS: fault, Ack: AckBuffered}, 0)
+	add(t, l, record(1, 1, 10))
+	must(t, l.Wait(1))
+	l.SetAck(AckSynced)
+	before := fault.Calls(vfs.OpSync)
+	must(t, l.Wait(1))
+	if l.Synced() != 1 || fault.Calls(vfs.OpSync) == before {
+		t.Fatal("not synced")
+	}
+	l.SetAck(AckWritten)
+	add(t, l, record(2, 1, 10))
+	must(t, l.Wait(2))
+	must(t, l.Sync())
+	if l.Synced() != 2 {
+		t.Fatal("not synced")
+	}
+	must(t, l.Close())
+}
+
+func TestLargePayloads(t *testing.T) {
+	o := Options{FS: vfs.NewMem(), SegmentSize: 64 << 10, MaxBuffered: 16 << 10}
+	l, _ := open(t, o, 0)
+	var want []Record
+	for i, size := range []int{10, 200 << 10, 4096, 4097, 10, 5 << 20, 16 << 10, 1, 70 << 10} {
+		want = append(want, record(uint64(i+1), 1, size))
+		add(t, l, want[i])
+	}
+	must(t, l.Sync())
+	r, err := l.NewReader(1)
+	must(t, err)
+	for _, w := range want {
+		got, err := r.Next(context.Background())
+		must(t, err)
+		wantRecord(t, got, w)
+	}
+	must(t, r.Close())
+	must(t, l.Close())
+	l, got := open(t, o, 0)
+	wantRecords(t, got, want)
+	must(t, l.Close())
+}
+
+func TestBuffersAreBounded(t *testing.T) {
+	o := Options{FS: vfs.NewMem(), MaxBuffered: 8 << 10, Ack: AckBuffered, SegmentSize: 1 << 20}
+	l, _ := open(t, o, 0)
+	for seq := range uint64(2000) {
+		add(t, l, record(seq+1, 1, 1000))
+		l.mu.Lock()
+		n := len(l.mu.fill.b)
+		l.mu.Unlock()
+		if n > o.MaxBuffered+segmentHeaderSize {
+			t.Fatalf("%d bytes in the buffer", n)
+		}
+	}
+	must(t, l.Close())
+}
+
+func TestReleaseRecycles(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem(), nil)
+	o := Options{FS: fault, SegmentSize: 16 << 10}
+	l, _ := open(t, o, 0)
+	var want []Record
+	creates := int64(0)
+	for seq := uint64(1); seq <= 2000; seq++ {
+		r := record(seq, 1, 500)
+		add(t, l, r)
+		must(t, l.Wait(seq))
+		if want = append(want, r); seq%20 == 0 {
+			l.Release(seq - 10)
+			want = want[len(want)-10:]
+		}
+		if seq == 1000 {
+			creates = fault.Calls(vfs.OpCreate)
+		}
+	}
+	if n := fault.Calls(vfs.OpCreate) - creates; n > 15 {
+		t.Errorf("%d segments were created, not recycled", n)
+	}
+	if m := l.Metrics(); m.Segments > 4 || m.CleanupErrors > 0 {
+		t.Errorf("metrics %+v", m)
+	}
+	must(t, l.Close())
+	l, got := open(t, o, 1990)
+	wantRecords(t, got, want)
+	must(t, l.Close())
+}
+
+func TestKeepBytes(t *testing.T) {
+	o := Options{FS: vfs.NewMem(), SegmentSize: 16 << 10, KeepBytes: 100 << 10}
+	l, _ := open(t, o, 0)
+	for seq := uint64(1); seq <= 1000; seq++ {
+		add(t, l, record(seq, 1, 1000))
+		must(t, l.Wait(seq))
+	}
+	l.Release(1000)
+	if m := l.Metrics(); m.DiskSize < o.KeepBytes || m.DiskSize > o.KeepBytes+3*o.SegmentSize {
+		t.Fatalf("%d bytes on disk", m.DiskSize)
+	}
+	_, err := l.NewReader(1)
+	wantErr(t, err, ErrGone)
+	r, err := l.NewReader(920)
+	must(t, err)
+	rec, err := r.Next(context.Background())
+	must(t, err)
+	wantRecord(t, rec, record(920, 1, 1000))
+	l.SetKeepBytes(0)
+	l.Release(1000)
+	for seq := uint64(921); ; seq++ { // the segment that the reader is in is still there for it
+		rec, err := r.Next(context.Background())
+		if errors.Is(err, ErrGone) {
+			if seq == 921 {
+				t.Fatal("the file was taken away from under the reader")
+			}
+			break
+		}
+		must(t, err)
+		wantRecord(t, rec, record(seq, 1, 1000))
+	}
+	must(t, r.Close())
+	must(t, l.Close())
+}
+
+func TestReaderTails(t *testing.T) {
+	l, _ := open(t, Options{FS: vfs.NewMem(), SegmentSize: 8 << 10, Ack: AckWritten}, 0)
+	r, err := l.NewReader(1)
+	must(t, err)
+	done := make(chan error)
+	go func() {
+		for seq := uint64(1); seq <= 3000; seq++ {
+			got, err := r.Next(context.Background())
+			if err == nil && !bytes.Equal(got.Payload, record(seq, 1, int(seq%500)).Payload) {
+				err = fmt.Errorf("record %d differs", seq)
+			}
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+		_, err := r.Next(context.Background())
+		done <- err
+	}()
+	for seq := uint64(1); seq <= 3000; seq++ {
+		add(t, l, record(seq, 1, int(seq%500)))
+	}
+	eventually(t, "written", func() bool { return l.Written() == 3000 })
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r2, err := l.NewReader(3001)
+	must(t, err)
+	_, err = r2.Next(ctx)
+	wantErr(t, err, context.Canceled)
+	_, err = l.NewReader(3002)
+	wantErr(t, err, ErrTruncated)
+	must(t, r.Close())
+	wantErr(t, <-done, ErrClosed)
+	must(t, l.Close())
+	_, err = r2.Next(context.Background())
+	wantErr(t, err, ErrClosed)
+	must(t, r2.Close())
+}
+
+func TestTruncateAfter(t *testing.T) {
+	o := Options{FS: vfs.NewMem(), SegmentSize: 8 << 10}
+	l, _ := open(t, o, 0)
+	var want []Record
+	for seq := uint64(1); seq <= 300; seq += 3 {
+		want = append(want, record(seq, 3, 400))
+		add(t, l, want[len(want)-1])
+		must(t, l.Wait(seq))
+	}
+	behind, err := l.NewReader(200)
+	must(t, err)
+	_, err = behind.Next(context.Background())
+	must(t, err)
+	before, err := l.NewReader(100)
+	must(t, err)
+	_, err = before.Next(context.Background())
+	must(t, err)
+
+	wantErr(t, l.TruncateAfter(100), ErrNotBoundary)
+	wantErr(t, l.TruncateAfter(400), ErrTruncated)
+	must(t, l.TruncateAfter(300))
+	must(t, l.TruncateAfter(150))
+	if l.Last() != 150 || l.Synced() != 150 || l.Acked() != 150 {
+		t.Fatalf("last %d, synced %d", l.Last(), l.Synced())
+	}
+	_, err = behind.Next(context.Background())
+	wantErr(t, err, ErrTruncated)
+	want = want[:50]
+	for seq := uint64(151); seq <= 200; seq++ {
+		want = append(want, record(seq, 1, 300))
+		add(t, l, want[len(want)-1])
+		must(t, l.Wait(seq))
+	}
+	for _, w := range want[34:] {
+		got, err := before.Next(context.Background())
+		must(t, err)
+		wantRecord(t, got, w)
+	}
+	must(t, before.Close())
+	must(t, behind.Close())
+	must(t, l.Close())
+	l, got := open(t, o, 0)
+	wantRecords(t, got, want)
+	must(t, l.TruncateAfter(0))
+	add(t, l, record(1, 1, 5))
+	must(t, l.Close())
+	l, got = open(t, o, 0)
+	wantRecords(t, got, []Record{record(1, 1, 5)})
+	must(t, l.Close())
+}
+
+// TestTruncateThenSameRecord appends, after a cut, the very record that was
+// cut, behind which the file once held a valid next one.
+func TestTruncateThenSameRecord(t *testing.T) {
+	for _, reopen := range []bool{false, true} {
+		o := Options{FS: vfs.NewMem()}
+		l, _ := open(t, o, 0)
+		for seq := uint64(1); seq <= 3; seq++ {
+			add(t, l, record(seq, 1, 100))
+		}
+		must(t, l.TruncateAfter(1))
+		if reopen {
+			must(t, l.Close())
+			l, _ = open(t, o, 0)
+		}
+		add(t, l, record(2, 1, 100))
+		must(t, l.Close())
+		l, got := open(t, o, 0)
+		wantRecords(t, got, []Record{record(1, 1, 100), record(2, 1, 100)})
+		must(t, l.Close())
+	}
+}
+
+func TestFailedSyncStopsTheLog(t *testing.T) {
+	for _, op := range []vfs.Op{vfs.OpSync, vfs.OpWrite} {
+		fault := vfs.NewFault(vfs.NewMem(), nil)
+		l, _ := open(t, Options{FS: fault}, 0)
+		add(t, l, record(1, 1, 10))
+		must(t, l.Wait(1))
+		eventually(t, "prepared", func() bool { return l.Metrics().Prepared == 1 })
+		fault.SetPolicy(vfs.FailNth(1, vfs.ErrInjected, op))
+		add(t, l, record(2, 1, 10))
+		err := l.Wait(2)
+		wantErr(t, err, ErrFailed)
+		wantErr(t, err, vfs.ErrInjected)
+		wantErr(t, l.AppendAt(record(3, 1, 10)), ErrFailed)
+		must(t, l.Wait(1))
+		wantErr(t, l.Sync(), ErrFailed)
+		wantErr(t, l.TruncateAfter(1), ErrFailed)
+		if !l.Metrics().Failed {
+			t.Fatal("not counted as failed")
+		}
+		wantErr(t, l.Close(), ErrFailed)
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	for _, ack := range []Ack{AckSynced, AckWritten} {
+		for _, size := range []int{100, 3 << 20} {
+			for _, room := range []int64{0, 1, 48, 60, 1 << 20} {
+				t.Run(fmt.Sprintf("%v %d %d", ack, size, room), func(t *testing.T) { testDiskFull(t, ack, size, room) })
+			}
+		}
+	}
+}
+
+func testDiskFull(t *testing.T, ack Ack, size int, room int64) {
+	var disk vfs.DiskFull
+	o := Options{FS: vfs.NewFault(vfs.NewMem(), disk.Policy), Ack: ack, SegmentSize: 64 << 10}
+	l, _ := open(t, o, 0)
+	add(t, l, record(1, 1, 100))
+	must(t, l.Wait(1))
+	want := []Record{record(1, 1, 100)}
+	disk.Fill(room)
+	for next := uint64(2); ; {
+		r := record(next, 1, size)
+		_, err := l.Append(r.Epoch, r.Count, r.Time, r.Payload)
+		if err != nil {
+			wantErr(t, err, ErrFull)
+			break
+		}
+		want = append(want, r) // taken; whether it is acknowledged is another question
+		if err := l.Wait(next); err != nil {
+			wantErr(t, err, ErrFull)
+		}
+		next++
+	}
+	if err := l.Sync(); size < 1<<20 && !vfs.IsNoSpace(err) || !l.Metrics().Full && err != nil {
+		t.Fatal("the disk is not full")
+	}
+	disk.Relieve()
+	must(t, l.Wait(l.Last()))
+	r := record(l.Last()+1, 1, size)
+	add(t, l, r)
+	must(t, l.Wait(r.Seq))
+	want = append(want, r)
+	must(t, l.Close())
+	l, got := open(t, o, 0)
+	wantRecords(t, got, want)
+	must(t, l.Close())
+}
+
+func TestDiskFullIsRetriedInTheBackground(t *testing.T) {
+	var disk vfs.DiskFull
+	l, _ := open(t, Options{FS: vfs.NewFault(vfs.NewMem(), disk.Policy), Ack: AckWritten}, 0)
+	disk.Fill(10)
+	add(t, l, record(1, 1, 100))
+	wantErr(t, l.Wait(1), ErrFull)
+	disk.Relieve()
+	eventually(t, "written", func() bool { return l.Written() == 1 })
+	must(t, l.Close())
+}
+
+func TestVersion(t *testing.T) {
+	o := Options{FS: vfs.NewMem()}
+	l, _ := open(t, o, 0)
+	add(t, l, record(1, 1, 1))
+	must(t, l.Close())
+	s := newSegment("/log", 1)
+	b := s.appendHeader(nil, 0)
+	b[7] = formatVersion + 1
+	for _, off := range []int{0, segmentCopySize} {
+		binary.LittleEndian.PutUint32(b[off+40:], crc32Of(b[off:off+40]))
+	}
+	f, err := o.FS.OpenReadWrite(s.path)
+	must(t, err)
+	_, err = f.WriteAt(b, 0)
+	must(t, err)
+	must(t, f.Close())
+	wantErr(t, openErr(t, o, 0), ErrVersion)
+}
+
+func crc32Of(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// TestWaitAllocatesNothing holds the hot path to its promise.
+func TestWaitAllocatesNothing(t *testing.T) {
+	for _, ack := range allAcks {
+		l, _ := open(t, Options{FS: vfs.NewMem(), Ack: ack, SegmentSize: 1 << 30}, 0)
+		p := make([]byte, 100)
+		step := func() {
+			seq, err := l.Append(1, 1, 1, p)
+			if err == nil {
+				err = l.Wait(seq)
+			}
+			must(t, err)
+		}
+		for range 10000 {
+			step()
+		}
+		if n := testing.AllocsPerRun(2000, step); n >= 1 {
+			t.Errorf("%v: %v allocations", ack, n)
+		}
+		must(t, l.Close())
+	}
+}

@@ -1,0 +1,202 @@
+package keyspace
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gtinside/corecache/engine"
+)
+
+// Options configure a Keyspace. The zero value is valid.
+type Options struct {
+	// Databases is the number of logical databases (16), at most 65536.
+	Databases int
+	// Now reads the clock by which keys expire, unix milliseconds (the wall clock).
+	Now func() int64
+	// ExpireEvery is the period at which expired keys are looked for (100 ms).
+	// Negative: no goroutine does; see Keyspace.ExpireDue.
+	ExpireEvery time.Duration
+	// Expired, if set, is told of each key that was deleted because its time was over.
+	// It is called with locks held: it must return soon and not use the keyspace. key is valid
+	// during the call only.
+	Expired func(db int, key []byte)
+	// Failed, if set, is told when a background task failed; it is tried again.
+	Failed func(error)
+}
+
+// Keyspace is the set of all keys of all databases. Its methods are safe for
+// concurrent use.
+//
+// Lock order: search; the mutexes of stripes, in ascending order; then those of the engine. No stripe
+// is held while a commit is awaited.
+type Keyspace struct {
+	db       *engine.DB
+	options  Options
+	hasher   hasher
+	stripes  [stripeCount]stripe
+	counters [counterShards]shard
+
+	// Self-synchronised.
+	databases    atomic.Pointer[databases]
+	due          []atomic.Int64 // per physical database: no deadline in the expiry index is earlier, but while search is held
+	search       sync.Mutex     // held while one database is searched for expired keys
+	horizon      atomic.Int64   // no key with a deadline up to here exists; see raiseHorizon
+	expired      atomic.Int64   // keys deleted because their time was over
+	activeExpire atomic.Bool
+	readOnly     atomic.Bool
+	reclaims     atomic.Int32 // requests for a flush not yet served
+	txns         sync.Pool
+
+	mu struct {
+		sync.Mutex
+		closed bool
+	}
+	horizonSeq uint64 // owned by ExpireDue: not 0 while the engine is to be told of horizon
+	quit       chan struct{}
+	background sync.WaitGroup
+}
+
+const (
+	counterShards    = 16
+	defaultExpire    = 100 * time.Millisecond
+	defaultDatabases = 16
+)
+
+// shard holds counters of its own cache line, so that cores do not fight for it.
+type shard struct {
+	hits, misses atomic.Int64
+	_            [48]byte
+}
+
+// Open reads what the keyspace keeps in the system space of db, or creates it. The
+// caller keeps owning db, and closes it after the keyspace.
+func Open(db *engine.DB, o Options) (*Keyspace, error) {
+	if o.Databases == 0 {
+		o.Databases = defaultDatabases
+	}
+	if o.Databases < 0 || o.Databases > maxDatabases {
+		return nil, fmt.Errorf("keyspace: %d databases, at most %d are possible", o.Databases, maxDatabases)
+	}
+	if o.Now == nil {
+		o.Now = func() int64 { return time.Now().UnixMilli() }
+	}
+	if o.ExpireEvery == 0 {
+		o.ExpireEvery = defaultExpire
+	}
+	k := &Keyspace{db: db, options: o, quit: make(chan struct{})}
+	k.txns.New = func() any { return &Txn{k: k} }
+	k.activeExpire.Store(true)
+	if err := k.load(); err != nil {
+		return nil, err
+	}
+	if o.ExpireEvery > 0 {
+		k.background.Add(1)
+		go k.expireLoop()
+	}
+	return k, nil
+}
+
+// load reads the system records.
+func (k *Keyspace) load() error {
+	seed, err := k.db.GetLatest(nil, keySeed)
+	if errors.Is(err, engine.ErrNotFound) {
+		seed, err = k.create()
+	}
+	if err != nil {
+		return fmt.Errorf("keyspace: reading the hash seed: %w", err)
+	}
+	if len(seed) != seedSize {
+		return fmt.Errorf("%w: hash seed of %d bytes", ErrCorrupt, len(seed))
+	}
+	k.hasher = newHasher(seed)
+	return k.loadDatabases()
+}
+
+// Reload reads again what the keyspace remembers of the store, after records came into it, or
+// were taken back, in other ways than by Commit. It locks all keys for a moment.
+func (k *Keyspace) Reload() error {
+	k.lockAll()
+	defer k.unlockAll()
+	for i := range k.due {
+		k.due[i].Store(0)
+	}
+	return k.loadDatabases()
+}
+
+// create makes the seed of a new store. It must be durable before a key is written.
+func (k *Keyspace) create() ([]byte, error) {
+	seed := make([]byte, seedSize)
+	rand.Read(seed)
+	b := k.db.NewBatch()
+	defer b.Release()
+	b.Set(keySeed, seed)
+	return seed, k.db.Commit(b)
+}
+
+// Close stops the background goroutines. No transaction may be open. It may be called more than once.
+func (k *Keyspace) Close() error {
+	k.mu.Lock()
+	first := !k.mu.closed
+	k.mu.closed = true
+	k.mu.Unlock()
+	if first {
+		close(k.quit)
+	}
+	k.background.Wait()
+	return nil
+}
+
+// start runs f on a goroutine that Close waits for, unless the keyspace is closed.
+func (k *Keyspace) start(f func()) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.mu.closed {
+		return false
+	}
+	k.background.Add(1)
+	go func() {
+		defer k.background.Done()
+		f()
+	}()
+	return true
+}
+
+func (k *Keyspace) failed(err error) {
+	if err != nil && k.options.Failed != nil {
+		k.options.Failed(err)
+	}
+}
+
+// Databases is the number of logical databases.
+func (k *Keyspace) Databases() int { return k.options.Databases }
+
+// Now reads the clock by which keys expire, unix milliseconds.
+func (k *Keyspace) Now() int64 { return k.options.Now() }
+
+// Stats counts since Open.
+type Stats struct {
+	Hits, Misses int64 // keys looked up for reading
+	Expired      int64 // keys deleted because their time was over
+}
+
+// Stats returns the counters. Later calls never show less.
+func (k *Keyspace) Stats() (s Stats) {
+	for i := range k.counters {
+		s.Hits += k.counters[i].hits.Load()
+		s.Misses += k.counters[i].misses.Load()
+	}
+	s.Expired = k.expired.Load()
+	return s
+}
+
+// SetReadOnly stops (or resumes) every deletion of expired keys, so that the keyspace
+// writes nothing by itself. Expired keys stay invisible.
+func (k *Keyspace) SetReadOnly(on bool) { k.readOnly.Store(on) }
+
+// SetActiveExpire stops (or resumes) the search for expired keys in the background. Keys
+// that are looked up still go.
+func (k *Keyspace) SetActiveExpire(on bool) { k.activeExpire.Store(on) }
