@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -53,7 +54,9 @@ func (t *tables) openReader(f *fileMeta) (*sstable.Reader, error) {
 		return nil, ErrClosed
 	}
 	file := &tableFile{tables: t, name: t.path(f.num), size: f.size}
-	if got, err := file.Size(); err != nil {
+	if got, err := file.Size(); errors.Is(err, fs.ErrNotExist) {
+		return nil, base.Corrupt(file.name, 0, "the table is missing")
+	} else if err != nil {
 		return nil, err
 	} else if got != f.size {
 		return nil, errors.Join(base.Corrupt(file.name, got, "the table has %d bytes, the manifest says %d", got, f.size), file.Close())
