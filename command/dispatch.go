@@ -97,6 +97,11 @@ func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 	return err
 }
 
+// EndsAtOnce reports whether EndUnit will not wait for a disk or for other machines.
+func (s *Server) EndsAtOnce(sess *Session) bool {
+	return !sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite)
+}
+
 // waitCommit is Wait, watched by the latency monitor.
 func (s *Server) waitCommit(sess *Session) error {
 	if s.set.latencyThreshold.Int() == 0 {

@@ -267,6 +267,15 @@ func (db *DB) Wait(seq uint64) error {
 	return nil
 }
 
+// WaitsBriefly reports whether Wait(seq) takes at most one write to the log, and
+// neither a sync nor somebody else's decision.
+func (db *DB) WaitsBriefly(seq uint64) bool {
+	if db.opts.ExternalCommit {
+		return db.Committed() >= seq
+	}
+	return !db.log.AcksSynced() || db.log.Acked() >= seq
+}
+
 func (db *DB) waitExternal(seq uint64) error {
 	if db.Committed() >= seq {
 		return nil

@@ -267,6 +267,9 @@ func (l *Log) Written() uint64 { return l.written.Load() }
 // Synced returns up to which sequence number records survive a loss of power.
 func (l *Log) Synced() uint64 { return l.synced.Load() }
 
+// AcksSynced reports whether records are acknowledged only when they are synced.
+func (l *Log) AcksSynced() bool { return Ack(l.ack.Load()) == AckSynced }
+
 // Acked returns up to which sequence number records are acknowledged at the
 // configured level. A log that failed acknowledges nothing that is only in memory.
 func (l *Log) Acked() uint64 {
