@@ -44,7 +44,7 @@ var networkParams = []Param{
 	{Name: "maxclients", Group: "Network", Kind: Int, Default: "10000", Min: 1, Max: 1 << 20, Unit: "connections", Live: true,
 		Doc: "Connections served at the same time; more get an error. The limit of open files of the process applies."},
 	{Name: "io-threads", Group: "Network", Kind: Int, Default: "0", Max: 128, Unit: "event loops",
-		Doc: "Event loops that serve clients, each on a processor of its own; 0 = half of the processors. What takes long leaves the loop to the other clients."},
+		Doc: "Event loops that serve clients; 0 = one for each processor, at most 16. A command that takes long does not hold up the other clients of its loop."},
 }
 
 var tlsParams = []Param{

@@ -43,7 +43,8 @@ type loop struct {
 	late  []*client // have written: their replies wait for the commit
 	clock time.Duration
 
-	seen uint64 // turn, as the watchdog saw it last
+	seen  uint64 // turn, as the watchdog saw it last
+	stuck int    // how often it has seen that turn again
 
 	mu struct {
 		sync.Mutex
@@ -68,11 +69,13 @@ const (
 	again // held, and something has come meanwhile
 )
 
-// openLoops makes n event loops, or as many as suit the machine if n is 0: half of the processors,
-// since the other half has to do with what is below and behind.
+// maxLoops is how many loops there are at most when nobody says how many: more gain little.
+const maxLoops = 16
+
+// openLoops makes n event loops, or as many as suit the machine if n is 0.
 func (s *Server) openLoops(n int) error {
 	if n == 0 {
-		n = max(1, runtime.GOMAXPROCS(0)/2)
+		n = min(runtime.GOMAXPROCS(0), maxLoops)
 	}
 	for range n {
 		p, err := newPoller()
@@ -202,18 +205,18 @@ func (l *loop) serve(c *client) bool {
 		c.own <- struct{}{}
 		return true
 	}
+	start := l.clock
 	turn := l.turn.Add(1)
 	c.turn = turn
 	next := c.step()
 	kept := c.turn == turn && l.turn.CompareAndSwap(turn, turn+1)
 	c.turn = 0
+	now := time.Since(l.server.start)
+	c.pace(now - start)
 	if !kept {
-		c.slow = min(c.slow+slowCosts, slowMax)
 		c.own <- struct{}{}
 		return false
 	}
-	now := time.Since(l.server.start)
-	c.pace(now - l.clock)
 	l.clock = now
 	l.put(c, next)
 	return true
@@ -426,6 +429,7 @@ type watchdog struct {
 
 const (
 	watchEvery = 2 * time.Millisecond
+	watchTicks = 2  // a loop that has been with one client for so many ticks is stuck; the process may just have been put aside
 	watchQuiet = 50 // without any turn for so many ticks the watchdog goes to sleep
 )
 
@@ -464,19 +468,19 @@ func (s *Server) runWatchdog() {
 	}
 }
 
-// look replaces the loop if it has been busy with the same client since the last time. It reports whether there
-// has been anything to do since then.
+// look replaces the loop if it has been busy with the same client for long. It reports whether there has been
+// anything to do since the last time.
 func (l *loop) look() (busy bool) {
 	turn := l.turn.Load()
-	if turn == l.seen {
-		if turn%2 == 0 {
-			return false
-		}
-		if l.turn.CompareAndSwap(turn, turn+1) {
-			l.server.tasks.Go(l.run)
-			turn++
-		}
+	if turn != l.seen {
+		l.seen, l.stuck = turn, 0
+		return true
 	}
-	l.seen = turn
+	if turn%2 == 0 {
+		return false
+	}
+	if l.stuck++; l.stuck >= watchTicks && l.turn.CompareAndSwap(turn, turn+1) {
+		l.server.tasks.Go(l.run)
+	}
 	return true
 }
