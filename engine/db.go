@@ -9,6 +9,7 @@ import (
 
 	"github.com/gtinside/corecache/engine/cache"
 	"github.com/gtinside/corecache/engine/memtable"
+	"github.com/gtinside/corecache/engine/rowcache"
 	"github.com/gtinside/corecache/engine/wal"
 )
 
@@ -70,6 +71,7 @@ type DB struct {
 	log    *wal.Log
 	tables *tables
 	cache  *cache.Cache
+	rows   *rowcache.Cache
 
 	state    atomic.Pointer[readState] // nil after Close
 	live     atomic.Pointer[Live]
@@ -138,6 +140,9 @@ type readState struct {
 
 	refs atomic.Int64
 }
+
+// flushed is the position up to which tables hold the records.
+func (rs *readState) flushed() uint64 { return rs.mems[len(rs.mems)-1].before }
 
 const deadState = -1 << 40
 
@@ -306,6 +311,7 @@ func (db *DB) SetOptions(l Live) error {
 	defer db.settings.Unlock()
 	db.live.Store(&l)
 	db.cache.SetCapacity(l.CacheSize)
+	db.rows.SetCapacity(l.CacheSize / rowShare)
 	db.log.SetAck(l.Ack)
 	db.log.SetSyncInterval(l.SyncInterval)
 	db.rate.set(l.CompactionRate)

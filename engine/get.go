@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/gtinside/corecache/engine/base"
 )
@@ -68,14 +69,29 @@ func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
 			return dst, ErrNotFound // it hides all that follows
 		}
 	}
-	v := rs.version
-	cover = v.ranges.cover(key, seq)
+	cover = rs.version.ranges.cover(key, seq)
+	if out, tr, ok := db.rows.Get(dst, key, hash, seq); ok {
+		return foundInTable(dst, out, tr, cover, nil)
+	}
+	out, tr, ok, err := db.searchTables(rs.version, dst, key, hash, seq)
+	if !ok || err != nil {
+		return dst, cmp.Or(err, ErrNotFound)
+	}
+	if seq >= rs.flushed() && tr.Seq() >= cover {
+		db.rows.Add(rs.version.generation, key, hash, tr, out[len(dst):])
+	}
+	return foundInTable(dst, out, tr, cover, nil)
+}
+
+// searchTables finds the newest record of key in the tables of a version that a reader at seq
+// sees, and appends its value to dst.
+func (db *DB) searchTables(v *version, dst, key []byte, hash, seq uint64) (value []byte, tr base.Trailer, ok bool, err error) {
 	for _, f := range v.levels[0].files {
 		if bytes.Compare(f.largest, key) < 0 || bytes.Compare(f.smallest, key) > 0 {
 			continue
 		}
-		if out, tr, ok, err := db.probe(f, dst, key, hash, seq); ok || err != nil {
-			return foundInTable(dst, out, tr, cover, err)
+		if value, tr, ok, err = db.probe(f, dst, key, hash, seq); ok || err != nil {
+			return value, tr, ok, err
 		}
 	}
 	for n := 1; n < NumLevels; n++ {
@@ -87,11 +103,11 @@ func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
 		if f == nil {
 			continue
 		}
-		if out, tr, ok, err := db.probe(f, dst, key, hash, seq); ok || err != nil {
-			return foundInTable(dst, out, tr, cover, err)
+		if value, tr, ok, err = db.probe(f, dst, key, hash, seq); ok || err != nil {
+			return value, tr, ok, err
 		}
 	}
-	return dst, ErrNotFound
+	return dst, 0, false, nil
 }
 
 func (db *DB) probe(f *fileMeta, dst, key []byte, hash, seq uint64) ([]byte, base.Trailer, bool, error) {

@@ -1,0 +1,151 @@
+package rowcache
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/gtinside/corecache/engine/base"
+)
+
+// MaxRow is the most bytes that key and value may have to be kept: in larger records,
+// finding them is not what costs.
+const MaxRow = 2 << 10
+
+// Cache is a row cache. All methods may be called concurrently, but those for
+// flushes, of which there is one at a time.
+type Cache struct {
+	reserve func(bytes int64)
+
+	table      atomic.Pointer[table] // nil: capacity 0
+	generation atomic.Uint64
+	lookups    stripedCounter
+	resize     sync.Mutex
+
+	// Owned by the flush.
+	warm bool   // take in what is flushed
+	seen uint64 // lookups at the last flush
+}
+
+// New returns a cache of at most the given bytes, all of its memory included. It calls reserve
+// with the bytes that it takes, and, negative, with those it gives back.
+func New(capacity int64, reserve func(bytes int64)) *Cache {
+	c := &Cache{reserve: reserve}
+	c.SetCapacity(capacity)
+	return c
+}
+
+// minCapacity is the least for which a cache is worth it.
+const minCapacity = 64 << 10
+
+// SetCapacity changes the capacity. When it differs from the one before, the cache is empty afterwards.
+func (c *Cache) SetCapacity(bytes int64) {
+	c.resize.Lock()
+	defer c.resize.Unlock()
+	old := c.table.Load()
+	if old != nil && old.capacity == bytes {
+		return
+	}
+	var next *table
+	if bytes >= minCapacity {
+		next = newTable(bytes, c.reserve)
+	}
+	c.table.Store(next)
+	if old != nil {
+		old.close()
+	}
+}
+
+// Generation returns the present generation, for the first version.
+func (c *Cache) Generation() uint64 { return c.generation.Load() }
+
+// Get looks for the row of key that a reader at seq sees, and appends its value to dst. hash
+// must be base.Hash(key). It allocates nothing if dst has room.
+func (c *Cache) Get(dst, key []byte, hash, seq uint64) (value []byte, tr base.Trailer, ok bool) {
+	t := c.table.Load()
+	if t == nil {
+		return dst, 0, false
+	}
+	c.lookups.add(hash)
+	return t.get(dst, key, hash, seq)
+}
+
+// Add puts in what a reader has found in the tables of a version of the given
+// generation, when it is worth it. tr must belong to the newest record of key in the version.
+func (c *Cache) Add(generation uint64, key []byte, hash uint64, tr base.Trailer, value []byte) {
+	t := c.table.Load()
+	if t == nil || len(key)+len(value) > MaxRow || tr.Kind() == base.KindDelete || !t.admits(hash) {
+		return
+	}
+	t.add(key, hash, tr, value, func() bool { return c.generation.Load() == generation })
+}
+
+// Begin begins a generation: a flush will now tell of its records. It returns the
+// generation of the version that will have them.
+func (c *Cache) Begin() uint64 {
+	lookups := c.lookups.sum()
+	c.warm, c.seen = lookups > c.seen, lookups
+	return c.generation.Add(1)
+}
+
+// Flushed tells of the newest record that a flush has of a key; kept says that it
+// is neither a tombstone nor hidden by one.
+func (c *Cache) Flushed(key []byte, tr base.Trailer, value []byte, kept bool) {
+	t := c.table.Load()
+	if t == nil || t.empty() && !c.warm {
+		return
+	}
+	hash := base.Hash(key)
+	if !kept || len(key)+len(value) > MaxRow {
+		t.remove(key, hash)
+		return
+	}
+	there, fits := t.update(key, hash, tr, value)
+	if there && !fits || !there && c.warm && !t.full.Load() {
+		t.add(key, hash, tr, value, func() bool { return true })
+	}
+}
+
+// Cover removes the rows for which covered says that a range tombstone hides them.
+func (c *Cache) Cover(covered func(key []byte, seq uint64) bool) {
+	if t := c.table.Load(); t != nil {
+		t.cover(covered)
+	}
+}
+
+// Metrics is a reading of the cache's counters.
+type Metrics struct {
+	Capacity      int64 // bytes
+	Used          int64 // bytes taken
+	Lookups, Hits uint64
+}
+
+// Metrics reads the counters, each by itself.
+func (c *Cache) Metrics() Metrics {
+	t := c.table.Load()
+	if t == nil {
+		return Metrics{}
+	}
+	m := Metrics{Capacity: t.capacity, Used: t.used.Load(), Lookups: c.lookups.sum()}
+	for i := range t.stripes {
+		s := &t.stripes[i]
+		s.Lock()
+		m.Hits += s.hits
+		s.Unlock()
+	}
+	return m
+}
+
+// stripedCounter counts without that cores fight for a cache line.
+type stripedCounter [16]struct {
+	n atomic.Uint64
+	_ [56]byte
+}
+
+func (c *stripedCounter) add(hash uint64) { c[hash>>8&15].n.Add(1) }
+
+func (c *stripedCounter) sum() (n uint64) {
+	for i := range c {
+		n += c[i].n.Load()
+	}
+	return n
+}
