@@ -478,6 +478,7 @@ func infoEngine(w *infoWriter) {
 func infoCache(w *infoWriter, m *engine.Metrics) {
 	w.line("cache_capacity_bytes", m.Cache.Capacity)
 	w.line("cache_used_bytes", m.Cache.Used)
+	fmt.Fprintf(&w.b, "cache_rows:lookups=%d,hits=%d,bytes=%d,capacity=%d\r\n", m.Rows.Lookups, m.Rows.Hits, m.Rows.Used, m.Rows.Capacity)
 	for i := range m.Cache.Classes {
 		c := &m.Cache.Classes[i]
 		fmt.Fprintf(&w.b, "cache_%s:hits=%d,misses=%d,evictions=%d,blocks=%d,bytes=%d\r\n", cacheClass(i), c.Hits, c.Misses, c.Evictions, c.Count, c.Bytes)

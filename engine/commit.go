@@ -189,6 +189,9 @@ func (db *DB) Apply(b *Batch) (seq uint64, err error) {
 	db.commit.mu.Unlock()
 
 	db.finish(mem, b, ticket, first, epoch)
+	if ticket%yieldEvery == 0 && db.pace.rate.Load() != 0 {
+		runtime.Gosched()
+	}
 	return first + uint64(b.count) - 1, nil
 }
 

@@ -228,10 +228,24 @@ func (l *Log) close() error {
 	for _, s := range append(l.mu.segments, l.mu.prepared...) {
 		err = errors.Join(err, closeFile(s))
 	}
+	if err == nil {
+		l.tidyLocked()
+	}
 	return err
 }
 
-// writeMark notes at the end of the log that everything before is durable. The caller
+// tidyLocked gives back the space that was kept for what does not come any more. Open would do that
+// too, so failures are only counted.
+func (l *Log) tidyLocked() {
+	for _, s := range l.mu.prepared {
+		if l.fs.Remove(s.path) != nil {
+			l.stats.cleanupErrors.Add(1)
+		}
+	}
+	l.mu.prepared = nil
+}
+
+// writeMark notes at the end of the log that everything before is durable, and cuts what is behind. The caller
 // holds the token, exclusively, and everything was synced.
 func (l *Log) writeMark() error {
 	l.mu.Lock()
@@ -245,6 +259,9 @@ func (l *Log) writeMark() error {
 			return nil // everything acknowledged is safe without it
 		}
 		return err
+	}
+	if seg.file.Truncate(off+int64(len(b))) != nil {
+		l.stats.cleanupErrors.Add(1) // it only keeps space that was reserved
 	}
 	return seg.file.Sync()
 }
