@@ -213,7 +213,9 @@ func (db *DB) writeMemTables(rs *readState, mems []*memTable, s *sink) error {
 		tr, newKey, keep := sv.next(top)
 		value := keptValue(top, tr)
 		if newKey {
-			db.rows.Flushed(top.key, tr, value, keep && tr.Kind() != base.KindDelete)
+			// A snapshot may keep a record that nobody else sees any more.
+			visible := tr.Kind() != base.KindDelete && tr.Seq() >= sv.ranges.cover(top.key, base.MaxSeq)
+			db.rows.Flushed(top.key, tr, value, keep && visible)
 		}
 		if !keep {
 			continue

@@ -5,7 +5,11 @@ import (
 	"cmp"
 
 	"github.com/gtinside/corecache/engine/base"
+	"github.com/gtinside/corecache/engine/rowcache"
 )
+
+// HeadSize is the largest n for which GetHead is cheaper than Get when values are long, in bytes.
+const HeadSize = rowcache.HeadSize
 
 // Reader reads one view of the store. DB, the result of DB.Latest, *Snapshot
 // and *Txn are Readers.
@@ -17,12 +21,17 @@ type Reader interface {
 }
 
 // Get reads at the committed position. It allocates nothing if dst has room.
-func (db *DB) Get(dst, key []byte) ([]byte, error) {
+func (db *DB) Get(dst, key []byte) ([]byte, error) { return db.GetHead(dst, key, base.Whole) }
+
+// GetHead is Get for who wants to know the first n bytes of the value only. It appends them, or more, and always all of
+// a value that is no longer or was written by SetExpiring. Up to HeadSize, the beginning of a long value may be
+// in memory when its end is not.
+func (db *DB) GetHead(dst, key []byte, n int) ([]byte, error) {
 	rs := db.acquire()
 	if rs == nil {
 		return dst, ErrClosed
 	}
-	dst, err := db.get(rs, dst, key, db.Committed())
+	dst, err := db.get(rs, dst, key, db.Committed(), n)
 	db.release(rs)
 	return dst, err
 }
@@ -30,11 +39,16 @@ func (db *DB) Get(dst, key []byte) ([]byte, error) {
 // GetLatest reads everything that is applied, committed or not: for a
 // read-modify-write that holds the key's lock, and for a session's own writes.
 func (db *DB) GetLatest(dst, key []byte) ([]byte, error) {
+	return db.GetHeadLatest(dst, key, base.Whole)
+}
+
+// GetHeadLatest is GetHead of everything that is applied.
+func (db *DB) GetHeadLatest(dst, key []byte, n int) ([]byte, error) {
 	rs := db.acquire()
 	if rs == nil {
 		return dst, ErrClosed
 	}
-	dst, err := db.get(rs, dst, key, db.commit.applied.Load())
+	dst, err := db.get(rs, dst, key, db.commit.applied.Load(), n)
 	db.release(rs)
 	return dst, err
 }
@@ -52,8 +66,8 @@ func (l latest) NewIter(o IterOptions) *Iterator {
 }
 
 // get finds the newest record of key that a reader at seq sees: in the first
-// place that has one, see invariant 2 of DB.
-func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
+// place that has one, see invariant 2 of DB. It appends at least the first n bytes of the value.
+func (db *DB) get(rs *readState, dst, key []byte, seq uint64, n int) ([]byte, error) {
 	hash := base.Hash(key)
 	var cover uint64 // newest range tombstone over key so far
 	for _, m := range rs.mems {
@@ -62,7 +76,7 @@ func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
 		}
 		if m.Table.MayContain(hash) {
 			if v, tr, ok := m.Table.Get(key, seq); ok {
-				return found(dst, v, tr, cover)
+				return found(dst, base.Head(v, tr.Kind(), n), tr, cover)
 			}
 		}
 		if cover > m.before {
@@ -70,7 +84,7 @@ func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
 		}
 	}
 	cover = rs.version.ranges.cover(key, seq)
-	if out, tr, ok := db.rows.Get(dst, key, hash, seq); ok {
+	if out, tr, ok := db.rows.Get(dst, key, hash, seq, n); ok {
 		return foundInTable(dst, out, tr, cover, nil)
 	}
 	out, tr, ok, err := db.searchTables(rs.version, dst, key, hash, seq)
@@ -78,7 +92,7 @@ func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
 		return dst, cmp.Or(err, ErrNotFound)
 	}
 	if seq >= rs.flushed() && tr.Seq() >= cover {
-		db.rows.Add(rs.version.generation, key, hash, tr, out[len(dst):])
+		db.rows.Add(rs.version.generation, key, hash, tr, out[len(dst):], n)
 	}
 	return foundInTable(dst, out, tr, cover, nil)
 }

@@ -54,7 +54,7 @@ func (k *Keyspace) Watch(w *Watcher, db int, now int64, key []byte) error {
 	}
 	t := k.Begin(db, now, key)
 	defer t.Discard()
-	e, err := t.peek(db, key)
+	e, err := t.peek(db, key, headSize)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (t *Txn) watchedIn(db int, f func(key []byte, list []*watch) error) error {
 // touchDatabase tells the watchers of a database that all its keys are about to be deleted.
 func (t *Txn) touchDatabase(db int) error {
 	return t.watchedIn(db, func(key []byte, list []*watch) error {
-		e, err := t.peek(db, key)
+		e, err := t.peek(db, key, headSize)
 		if err != nil || !e.found {
 			return err
 		}
@@ -172,11 +172,11 @@ func (t *Txn) touchDatabase(db int) error {
 // touchSwapped tells the watchers of a database that another is about to take its place.
 func (t *Txn) touchSwapped(db, with int) error {
 	return t.watchedIn(db, func(key []byte, list []*watch) error {
-		before, err := t.peek(db, key)
+		before, err := t.peek(db, key, headSize)
 		if err != nil {
 			return err
 		}
-		after, err := t.peek(with, key)
+		after, err := t.peek(with, key, headSize)
 		if err != nil {
 			return err
 		}

@@ -32,16 +32,22 @@
 //	 0  trailer   uint64  sequence number and kind; the top bit says that the row was read
 //	 8  tag       uint32  not 0; 0 ends the segment
 //	12  keyLen    uint16
-//	14  valueLen  uint16
+//	14  valueLen  uint16  the top bit says that the value goes on: the row is a head
 //	16  key, value, padding to 8 bytes
 //
 // So a hit costs the cache line of the slot and those of the row.
 //
 // # Admission
 //
-// While there is room, everything that is read goes in, and all that is flushed, if reads are made at
-// all. When it is full, a record goes in when it is read a second time within a while; a
+// While there is room, everything that is read goes in, and all that is flushed, whole or its head, if such reads are
+// made at all. When it is full, a record goes in when it is read a second time within a while; a
 // flush then only keeps the rows that are there up to date.
+//
+// # Heads
+//
+// Who wants to know about a record and not what is in it (does it exist, of what kind is it?) asks for the first
+// HeadSize bytes. Of a long value the row then is a head, so that overwriting values of a kilobyte needs 100 bytes of memory
+// for each. A head is no answer to who wants more, and makes room for the whole row when that is added.
 //
 // # Locks
 //

@@ -11,6 +11,13 @@ import (
 // finding them is not what costs.
 const MaxRow = 2 << 10
 
+// HeadSize is how many bytes of a value are kept of records of which only the beginning is wanted.
+const HeadSize = 32
+
+// hasHead reports whether the beginning of a record says anything: what expires has its
+// deadline at the end.
+func hasHead(tr base.Trailer) bool { return tr.Kind() == base.KindSet }
+
 // Cache is a row cache. All methods may be called concurrently, but those for
 // flushes, of which there is one at a time.
 type Cache struct {
@@ -18,12 +25,13 @@ type Cache struct {
 
 	table      atomic.Pointer[table] // nil: capacity 0
 	generation atomic.Uint64
-	lookups    stripedCounter
+	lookups    stripedCounter // of whole values
+	heads      stripedCounter // of beginnings
 	resize     sync.Mutex
 
 	// Owned by the flush.
-	warm bool   // take in what is flushed
-	seen uint64 // lookups at the last flush
+	warm, warmHeads bool   // take in what is flushed, or its beginning
+	seen, seenHeads uint64 // lookups and heads at the last flush
 }
 
 // New returns a cache of at most the given bytes, all of its memory included. It calls reserve
@@ -58,32 +66,45 @@ func (c *Cache) SetCapacity(bytes int64) {
 // Generation returns the present generation, for the first version.
 func (c *Cache) Generation() uint64 { return c.generation.Load() }
 
-// Get looks for the row of key that a reader at seq sees, and appends its value to dst. hash
+// Get looks for the row of key that a reader at seq sees, and appends base.Head(value, n) to dst. hash
 // must be base.Hash(key). It allocates nothing if dst has room.
-func (c *Cache) Get(dst, key []byte, hash, seq uint64) (value []byte, tr base.Trailer, ok bool) {
+func (c *Cache) Get(dst, key []byte, hash, seq uint64, n int) (value []byte, tr base.Trailer, ok bool) {
 	t := c.table.Load()
 	if t == nil {
 		return dst, 0, false
 	}
-	c.lookups.add(hash)
-	return t.get(dst, key, hash, seq)
+	if n > HeadSize {
+		c.lookups.add(hash)
+	} else {
+		c.heads.add(hash)
+	}
+	return t.get(dst, key, hash, seq, n)
 }
 
 // Add puts in what a reader has found in the tables of a version of the given
-// generation, when it is worth it. tr must belong to the newest record of key in the version.
-func (c *Cache) Add(generation uint64, key []byte, hash uint64, tr base.Trailer, value []byte) {
+// generation, when it is worth it, or the beginning if no more than n bytes were wanted. tr must belong to the
+// newest record of key in the version; value is whole.
+func (c *Cache) Add(generation uint64, key []byte, hash uint64, tr base.Trailer, value []byte, n int) {
 	t := c.table.Load()
-	if t == nil || len(key)+len(value) > MaxRow || tr.Kind() == base.KindDelete || !t.admits(hash) {
+	if t == nil || tr.Kind() == base.KindDelete {
 		return
 	}
-	t.add(key, hash, tr, value, func() bool { return c.generation.Load() == generation })
+	head := n <= HeadSize && len(value) > HeadSize && hasHead(tr)
+	if head {
+		value = value[:HeadSize]
+	}
+	if len(key)+len(value) > MaxRow || !t.admits(hash) {
+		return
+	}
+	t.add(key, hash, tr, value, head, func() bool { return c.generation.Load() == generation })
 }
 
 // Begin begins a generation: a flush will now tell of its records. It returns the
 // generation of the version that will have them.
 func (c *Cache) Begin() uint64 {
-	lookups := c.lookups.sum()
+	lookups, heads := c.lookups.sum(), c.heads.sum()
 	c.warm, c.seen = lookups > c.seen, lookups
+	c.warmHeads, c.seenHeads = heads > c.seenHeads, heads
 	return c.generation.Add(1)
 }
 
@@ -91,17 +112,26 @@ func (c *Cache) Begin() uint64 {
 // is neither a tombstone nor hidden by one.
 func (c *Cache) Flushed(key []byte, tr base.Trailer, value []byte, kept bool) {
 	t := c.table.Load()
-	if t == nil || t.empty() && !c.warm {
+	if t == nil || t.empty() && !c.warm && !c.warmHeads {
 		return
 	}
 	hash := base.Hash(key)
-	if !kept || len(key)+len(value) > MaxRow {
+	if !kept {
 		t.remove(key, hash)
 		return
 	}
 	there, fits := t.update(key, hash, tr, value)
-	if there && !fits || !there && c.warm && !t.full.Load() {
-		t.add(key, hash, tr, value, func() bool { return true })
+	if fits || !there && t.full.Load() {
+		return
+	}
+	valid := func() bool { return true }
+	whole := len(value) <= HeadSize || c.warm || there && !c.warmHeads
+	switch {
+	case !there && !c.warm && !c.warmHeads:
+	case whole && len(key)+len(value) <= MaxRow:
+		t.add(key, hash, tr, value, false, valid)
+	case len(value) > HeadSize && len(key)+HeadSize <= MaxRow && hasHead(tr):
+		t.add(key, hash, tr, value[:HeadSize], true, valid)
 	}
 }
 

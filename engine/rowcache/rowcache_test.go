@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,7 +18,16 @@ type tables map[string]newest
 
 type newest struct {
 	seq   uint64
+	kind  base.Kind
 	value []byte
+}
+
+func (n newest) trailer() base.Trailer { return base.MakeTrailer(n.seq, n.kind) }
+
+// shows reports whether a row may have given this to a reader who wanted n bytes.
+func (r newest) shows(tr base.Trailer, got string, n int) bool {
+	least := base.Head(r.value, r.kind, n)
+	return tr == r.trailer() && strings.HasPrefix(string(r.value), got) && len(got) >= len(least)
 }
 
 func reserved(n *int64) func(int64) { return func(d int64) { *n += d } }
@@ -71,9 +81,12 @@ func model(t *testing.T, rng *rand.Rand) {
 					delete(have, string(k))
 					continue
 				}
-				v := value(rng, now, most)
-				c.Flushed(k, base.MakeTrailer(now, base.KindSet), v, true)
-				have[string(k)] = newest{now, v}
+				r := newest{now, base.KindSet, value(rng, now, most)}
+				if rng.IntN(4) == 0 {
+					r.kind = base.KindSetExpiring
+				}
+				c.Flushed(k, r.trailer(), r.value, true)
+				have[string(k)] = r
 			}
 		}
 		if rng.IntN(100) == 0 {
@@ -83,10 +96,17 @@ func model(t *testing.T, rng *rand.Rand) {
 		for range 100 {
 			k := key()
 			seq := now - uint64(rng.IntN(2))*uint64(rng.IntN(int(now)))
-			got, tr, ok := c.Get([]byte("dst"), k, base.Hash(k), seq)
+			n := base.Whole
+			if rng.IntN(2) == 0 {
+				n = 1 + rng.IntN(HeadSize)
+			}
+			got, tr, ok := c.Get([]byte("dst"), k, base.Hash(k), seq, n)
 			want, exists := have[string(k)]
+			if ok && string(got[:3]) != "dst" {
+				t.Fatalf("key %q: %q", k, got)
+			}
 			switch {
-			case ok && (!exists || tr.Seq() != want.seq || string(got) != "dst"+string(want.value)):
+			case ok && (!exists || !want.shows(tr, string(got[3:]), n)):
 				t.Fatalf("key %q: got %q %s, want %q #%d (%v)", k, got, tr, want.value, want.seq, exists)
 			case ok && want.seq > seq:
 				t.Fatalf("key %q: a reader at %d sees %s", k, seq, tr)
@@ -95,9 +115,9 @@ func model(t *testing.T, rng *rand.Rand) {
 			case exists:
 				old := c.Generation() - uint64(rng.IntN(2))
 				if old == generation {
-					c.Add(old, k, base.Hash(k), base.MakeTrailer(want.seq, base.KindSet), want.value)
+					c.Add(old, k, base.Hash(k), want.trailer(), want.value, n)
 				} else {
-					c.Add(old, k, base.Hash(k), base.MakeTrailer(0, base.KindSet), []byte("too old"))
+					c.Add(old, k, base.Hash(k), base.MakeTrailer(0, base.KindSet), []byte("too old"), n)
 				}
 			}
 		}
@@ -116,9 +136,9 @@ func TestHotRowsStay(t *testing.T) {
 	v := make([]byte, 100)
 	read := func(i int) bool {
 		k := fmt.Appendf(nil, "key%07d", i)
-		_, _, ok := c.Get(nil, k, base.Hash(k), base.MaxSeq)
+		_, _, ok := c.Get(nil, k, base.Hash(k), base.MaxSeq, base.Whole)
 		if !ok {
-			c.Add(c.Generation(), k, base.Hash(k), base.MakeTrailer(1, base.KindSet), v)
+			c.Add(c.Generation(), k, base.Hash(k), base.MakeTrailer(1, base.KindSet), v, base.Whole)
 		}
 		return ok
 	}
@@ -140,7 +160,7 @@ func TestScanStaysOut(t *testing.T) {
 	key := func(i int) []byte { return fmt.Appendf(nil, "key%07d", i) }
 	add := func(i int) {
 		k := key(i)
-		c.Add(c.Generation(), k, base.Hash(k), base.MakeTrailer(1, base.KindSet), make([]byte, 100))
+		c.Add(c.Generation(), k, base.Hash(k), base.MakeTrailer(1, base.KindSet), make([]byte, 100), base.Whole)
 	}
 	for i := range 2000 {
 		add(i)
@@ -148,7 +168,7 @@ func TestScanStaysOut(t *testing.T) {
 	}
 	count := func() (n int) {
 		for i := range 2000 {
-			if _, _, ok := c.Get(nil, key(i), base.Hash(key(i)), base.MaxSeq); ok {
+			if _, _, ok := c.Get(nil, key(i), base.Hash(key(i)), base.MaxSeq, base.Whole); ok {
 				n++
 			}
 		}
@@ -184,13 +204,13 @@ func TestConcurrent(t *testing.T) {
 				v := current.Load()
 				i := rng.IntN(keys)
 				k := key(i)
-				got, tr, ok := c.Get(nil, k, base.Hash(k), base.MaxSeq)
+				got, tr, ok := c.Get(nil, k, base.Hash(k), base.MaxSeq, base.Whole)
 				if ok && (tr.Seq() < v.seq[i] || binary.BigEndian.Uint64(got) != tr.Seq()) {
 					t.Errorf("key %d: got %s with %x, the version has #%d", i, tr, got, v.seq[i])
 					return
 				}
 				if !ok && v.seq[i] > 0 {
-					c.Add(v.generation, k, base.Hash(k), base.MakeTrailer(v.seq[i], base.KindSet), value(rng, v.seq[i], 200))
+					c.Add(v.generation, k, base.Hash(k), base.MakeTrailer(v.seq[i], base.KindSet), value(rng, v.seq[i], 200), base.Whole)
 				}
 			}
 		})
@@ -222,13 +242,56 @@ func BenchmarkGet(b *testing.B) {
 	k, v := make([]byte, 25), make([]byte, 71)
 	for i := range keys {
 		binary.BigEndian.PutUint64(k[3:], uint64(i)*0x9e3779b97f4a7c15)
-		c.Add(c.Generation(), k, base.Hash(k), base.MakeTrailer(1, base.KindSet), v)
+		c.Add(c.Generation(), k, base.Hash(k), base.MakeTrailer(1, base.KindSet), v, base.Whole)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	dst := make([]byte, 0, 128)
 	b.ReportAllocs()
 	for b.Loop() {
 		binary.BigEndian.PutUint64(k[3:], uint64(rng.IntN(keys))*0x9e3779b97f4a7c15)
-		dst, _, _ = c.Get(dst[:0], k, base.Hash(k), base.MaxSeq)
+		dst, _, _ = c.Get(dst[:0], k, base.Hash(k), base.MaxSeq, base.Whole)
+	}
+}
+
+// TestHeads asks for the beginnings of many long values: there is room for them, though not for the values.
+func TestHeads(t *testing.T) {
+	const keys = 2000
+	c := New(512<<10, func(int64) {})
+	key := func(i int) []byte { return fmt.Appendf(nil, "key%07d", i) }
+	long := bytes.Repeat([]byte("0123456789"), 100)
+	for i := range keys {
+		c.Add(c.Generation(), key(i), base.Hash(key(i)), base.MakeTrailer(1, base.KindSet), long, HeadSize)
+	}
+	hits := func(n int) (hits int) {
+		for i := range keys {
+			got, _, ok := c.Get(nil, key(i), base.Hash(key(i)), base.MaxSeq, n)
+			if ok {
+				hits++
+			}
+			if ok && !bytes.HasPrefix(long, got) {
+				t.Fatalf("got %q", got)
+			}
+		}
+		return hits
+	}
+	if n := hits(HeadSize); n < keys*95/100 {
+		t.Errorf("%d beginnings of %d are there", n, keys)
+	}
+	if n := hits(HeadSize + 1); n != 0 {
+		t.Errorf("%d beginnings were taken for whole values", n)
+	}
+	// A flush keeps them, with what is new.
+	c.Begin()
+	long = bytes.Repeat([]byte("abcdefghij"), 90)
+	for i := range keys {
+		c.Flushed(key(i), base.MakeTrailer(2, base.KindSet), long, true)
+	}
+	if n := hits(HeadSize); n < keys*95/100 {
+		t.Errorf("%d beginnings of %d are there after a flush", n, keys)
+	}
+	// A read of the whole takes the place of the beginning.
+	c.Add(c.Generation(), key(7), base.Hash(key(7)), base.MakeTrailer(2, base.KindSet), long, base.Whole)
+	if n := hits(base.Whole); n != 1 {
+		t.Errorf("%d whole values, want 1", n)
 	}
 }

@@ -14,6 +14,7 @@ const (
 	header      = 16
 	bucketSlots = 8
 	readMark    = 1 << 63 // in a row's trailer
+	headMark    = 1 << 15 // in its valueLen
 	stripeCount = 256
 
 	// bytesPerSlot of rows: the index takes an eighth of that.
@@ -128,7 +129,18 @@ func trailerOf(row []byte) base.Trailer {
 func tagIn(row []byte) uint32 { return binary.LittleEndian.Uint32(row[8:]) }
 
 func lengths(row []byte) (key, value int) {
-	return int(binary.LittleEndian.Uint16(row[12:])), int(binary.LittleEndian.Uint16(row[14:]))
+	return int(binary.LittleEndian.Uint16(row[12:])), int(binary.LittleEndian.Uint16(row[14:]) &^ headMark)
+}
+
+// isHead reports whether a row has only the beginning of its value.
+func isHead(row []byte) bool { return binary.LittleEndian.Uint16(row[14:])&headMark != 0 }
+
+func putLengths(row []byte, key, value int, head bool) {
+	binary.LittleEndian.PutUint16(row[12:], uint16(key))
+	if head {
+		value |= headMark
+	}
+	binary.LittleEndian.PutUint16(row[14:], uint16(value))
 }
 
 func keyOf(row []byte) []byte {
@@ -158,14 +170,15 @@ func (t *table) find(b *bucket, key []byte, tag uint32) (row []byte, at int) {
 	return nil, -1
 }
 
-func (t *table) get(dst, key []byte, hash, seq uint64) ([]byte, base.Trailer, bool) {
+// get appends the first n bytes of a value, or all of it.
+func (t *table) get(dst, key []byte, hash, seq uint64, n int) ([]byte, base.Trailer, bool) {
 	if t.empty() {
 		return dst, 0, false
 	}
 	b, s := t.lock(hash)
 	defer s.Unlock()
 	row, _ := t.find(b, key, tagOf(hash))
-	if row == nil {
+	if row == nil || isHead(row) && n > HeadSize {
 		return dst, 0, false
 	}
 	raw := binary.LittleEndian.Uint64(row)
@@ -177,7 +190,7 @@ func (t *table) get(dst, key []byte, hash, seq uint64) ([]byte, base.Trailer, bo
 		binary.LittleEndian.PutUint64(row, raw|readMark)
 	}
 	s.hits++
-	return append(dst, valueOf(row)...), tr, true
+	return append(dst, base.Head(valueOf(row), tr.Kind(), n)...), tr, true
 }
 
 // admits reports whether a record that was read goes in: while there is room, or at the second time.
@@ -195,9 +208,10 @@ func (t *table) admits(hash uint64) bool {
 	return false
 }
 
-// add puts a row at the head, unless there is one of the key, or valid says at the last moment that
-// it is not the newest any more. When somebody else is adding, it does nothing: it is only a cache.
-func (t *table) add(key []byte, hash uint64, tr base.Trailer, value []byte, valid func() bool) {
+// add puts a row at the head, unless there is one of the key that has as much, or valid says at the last moment that
+// it is not the newest any more. head says that the value is only its beginning. When somebody else is
+// adding, it does nothing: it is only a cache.
+func (t *table) add(key []byte, hash uint64, tr base.Trailer, value []byte, head bool, valid func() bool) {
 	if !t.log.TryLock() {
 		return
 	}
@@ -211,17 +225,20 @@ func (t *table) add(key []byte, hash uint64, tr base.Trailer, value []byte, vali
 	row := t.row(position)
 	binary.LittleEndian.PutUint64(row, uint64(tr))
 	binary.LittleEndian.PutUint32(row[8:], tag)
-	binary.LittleEndian.PutUint16(row[12:], uint16(len(key)))
-	binary.LittleEndian.PutUint16(row[14:], uint16(len(value)))
+	putLengths(row, len(key), len(value), head)
 	copy(row[header:], key)
 	copy(row[header+len(key):], value)
 
 	b, s := t.lock(hash)
 	defer s.Unlock()
-	if there, _ := t.find(b, key, tag); there != nil || !valid() {
+	there, at := t.find(b, key, tag)
+	if there != nil && (head || !isHead(there)) || !valid() {
 		return // what lies at the head is overwritten by the next row
 	}
-	b[t.placeLocked(b)] = makeSlot(tag, position)
+	if there == nil {
+		at = t.placeLocked(b)
+	}
+	b[at] = makeSlot(tag, position)
 	t.log.head += n
 }
 
@@ -314,7 +331,7 @@ func (t *table) evictLocked(mayReturn bool) (returned bool) {
 	return returned
 }
 
-// update makes a record the row of its key, if there is one and the record fits into it. If
+// update makes a record the row of its key, if there is one and the record, or its beginning, fits into it. If
 // not, the row is removed.
 func (t *table) update(key []byte, hash uint64, tr base.Trailer, value []byte) (there, fits bool) {
 	if t.empty() {
@@ -326,7 +343,9 @@ func (t *table) update(key []byte, hash uint64, tr base.Trailer, value []byte) (
 	if row == nil {
 		return false, false
 	}
-	if old := valueOf(row); len(old) == len(value) {
+	old, head := valueOf(row), isHead(row)
+	if len(old) == len(value) || head && len(old) < len(value) && hasHead(tr) {
+		putLengths(row, len(key), len(old), len(old) < len(value))
 		mark := binary.LittleEndian.Uint64(row) & readMark
 		binary.LittleEndian.PutUint64(row, uint64(tr)|mark)
 		copy(old, value)
