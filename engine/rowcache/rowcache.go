@@ -18,12 +18,12 @@ type Cache struct {
 
 	table      atomic.Pointer[table] // nil: capacity 0
 	generation atomic.Uint64
-	lookups    stripedCounter
+	early      atomic.Uint64 // lookups while there was nothing
 	resize     sync.Mutex
 
 	// Owned by the flush.
-	warm bool   // take in what is flushed
-	seen uint64 // lookups at the last flush
+	warm bool   // take in what is flushed: there were lookups since the flush before
+	seen uint64 // lookups when it began
 }
 
 // New returns a cache of at most the given bytes, all of its memory included. It calls reserve
@@ -65,7 +65,10 @@ func (c *Cache) Get(dst, key []byte, hash, seq uint64) (value []byte, tr base.Tr
 	if t == nil {
 		return dst, 0, false
 	}
-	c.lookups.add(hash)
+	if t.empty() {
+		c.early.Add(1)
+		return dst, 0, false
+	}
 	return t.get(dst, key, hash, seq)
 }
 
@@ -82,8 +85,8 @@ func (c *Cache) Add(generation uint64, key []byte, hash uint64, tr base.Trailer,
 // Begin begins a generation: a flush will now tell of its records. It returns the
 // generation of the version that will have them.
 func (c *Cache) Begin() uint64 {
-	lookups := c.lookups.sum()
-	c.warm, c.seen = lookups > c.seen, lookups
+	lookups := c.Metrics().Lookups
+	c.warm, c.seen = lookups != c.seen, lookups
 	return c.generation.Add(1)
 }
 
@@ -125,27 +128,13 @@ func (c *Cache) Metrics() Metrics {
 	if t == nil {
 		return Metrics{}
 	}
-	m := Metrics{Capacity: t.capacity, Used: t.used.Load(), Lookups: c.lookups.sum()}
+	m := Metrics{Capacity: t.capacity, Used: t.used.Load(), Lookups: c.early.Load()}
 	for i := range t.stripes {
 		s := &t.stripes[i]
 		s.Lock()
+		m.Lookups += s.lookups
 		m.Hits += s.hits
 		s.Unlock()
 	}
 	return m
-}
-
-// stripedCounter counts without that cores fight for a cache line.
-type stripedCounter [16]struct {
-	n atomic.Uint64
-	_ [56]byte
-}
-
-func (c *stripedCounter) add(hash uint64) { c[hash>>8&15].n.Add(1) }
-
-func (c *stripedCounter) sum() (n uint64) {
-	for i := range c {
-		n += c[i].n.Load()
-	}
-	return n
 }

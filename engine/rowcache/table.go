@@ -64,8 +64,8 @@ func (s slot) position() uint32          { return uint32(s) }
 
 type stripe struct {
 	sync.Mutex
-	hits uint64
-	_    [48]byte
+	lookups, hits uint64
+	_             [40]byte
 }
 
 func newTable(capacity int64, reserve func(int64)) *table {
@@ -159,11 +159,9 @@ func (t *table) find(b *bucket, key []byte, tag uint32) (row []byte, at int) {
 }
 
 func (t *table) get(dst, key []byte, hash, seq uint64) ([]byte, base.Trailer, bool) {
-	if t.empty() {
-		return dst, 0, false
-	}
 	b, s := t.lock(hash)
 	defer s.Unlock()
+	s.lookups++
 	row, _ := t.find(b, key, tagOf(hash))
 	if row == nil {
 		return dst, 0, false
