@@ -448,7 +448,11 @@ func (m *model) checkHead(key string) {
 	g0, e0 := m.db.GetLatest([]byte("x"), []byte(key))
 	got, err := m.db.GetHeadLatest([]byte("x"), []byte(key), n)
 	g2, e2 := m.db.GetLatest([]byte("x"), []byte(key))
-	defer func() { if m.t.Failed() { println(string(g0), e0 != nil, string(g2), e2 != nil) } }()
+	defer func() {
+		if m.t.Failed() {
+			println(string(g0), e0 != nil, string(g2), e2 != nil)
+		}
+	}()
 	want, ok := m.latest.data[key]
 	switch {
 	case errors.Is(err, ErrNotFound) && (!ok || m.gone(want[0], want[1:])) && string(got) == "x":

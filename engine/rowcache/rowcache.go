@@ -14,6 +14,14 @@ const MaxRow = 2 << 10
 // HeadSize is how many bytes of a value are kept of records of which only the beginning is wanted.
 const HeadSize = 32
 
+// wanted counts lookups apart: 0 for whole values, 1 when n bytes are no more than a head has.
+func wanted(n int) int {
+	if n > HeadSize {
+		return 0
+	}
+	return 1
+}
+
 // hasHead reports whether the beginning of a record says anything: what expires has its
 // deadline at the end.
 func hasHead(tr base.Trailer) bool { return tr.Kind() == base.KindSet }
@@ -25,13 +33,12 @@ type Cache struct {
 
 	table      atomic.Pointer[table] // nil: capacity 0
 	generation atomic.Uint64
-	lookups    stripedCounter // of whole values
-	heads      stripedCounter // of beginnings
+	early      [2]atomic.Uint64 // lookups while there was nothing: of whole values, of heads
 	resize     sync.Mutex
 
 	// Owned by the flush.
-	warm, warmHeads bool   // take in what is flushed, or its beginning
-	seen, seenHeads uint64 // lookups and heads at the last flush
+	warm, warmHeads bool   // take in what is flushed, or its head: there were lookups since the flush before
+	seen, seenHeads uint64 // lookups when it began
 }
 
 // New returns a cache of at most the given bytes, all of its memory included. It calls reserve
@@ -73,10 +80,9 @@ func (c *Cache) Get(dst, key []byte, hash, seq uint64, n int) (value []byte, tr 
 	if t == nil {
 		return dst, 0, false
 	}
-	if n > HeadSize {
-		c.lookups.add(hash)
-	} else {
-		c.heads.add(hash)
+	if t.empty() {
+		c.early[wanted(n)].Add(1)
+		return dst, 0, false
 	}
 	return t.get(dst, key, hash, seq, n)
 }
@@ -102,9 +108,10 @@ func (c *Cache) Add(generation uint64, key []byte, hash uint64, tr base.Trailer,
 // Begin begins a generation: a flush will now tell of its records. It returns the
 // generation of the version that will have them.
 func (c *Cache) Begin() uint64 {
-	lookups, heads := c.lookups.sum(), c.heads.sum()
-	c.warm, c.seen = lookups > c.seen, lookups
-	c.warmHeads, c.seenHeads = heads > c.seenHeads, heads
+	m := c.Metrics()
+	whole, heads := m.Lookups-m.Heads, m.Heads
+	c.warm, c.seen = whole != c.seen, whole
+	c.warmHeads, c.seenHeads = heads != c.seenHeads, heads
 	return c.generation.Add(1)
 }
 
@@ -147,6 +154,7 @@ type Metrics struct {
 	Capacity      int64 // bytes
 	Used          int64 // bytes taken
 	Lookups, Hits uint64
+	Heads         uint64 // lookups for which the beginning of the value is enough
 }
 
 // Metrics reads the counters, each by itself.
@@ -155,27 +163,15 @@ func (c *Cache) Metrics() Metrics {
 	if t == nil {
 		return Metrics{}
 	}
-	m := Metrics{Capacity: t.capacity, Used: t.used.Load(), Lookups: c.lookups.sum()}
+	heads := c.early[1].Load()
+	m := Metrics{Capacity: t.capacity, Used: t.used.Load(), Lookups: c.early[0].Load() + heads, Heads: heads}
 	for i := range t.stripes {
 		s := &t.stripes[i]
 		s.Lock()
+		m.Lookups += s.lookups[0] + s.lookups[1]
+		m.Heads += s.lookups[1]
 		m.Hits += s.hits
 		s.Unlock()
 	}
 	return m
-}
-
-// stripedCounter counts without that cores fight for a cache line.
-type stripedCounter [16]struct {
-	n atomic.Uint64
-	_ [56]byte
-}
-
-func (c *stripedCounter) add(hash uint64) { c[hash>>8&15].n.Add(1) }
-
-func (c *stripedCounter) sum() (n uint64) {
-	for i := range c {
-		n += c[i].n.Load()
-	}
-	return n
 }

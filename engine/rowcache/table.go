@@ -65,8 +65,9 @@ func (s slot) position() uint32          { return uint32(s) }
 
 type stripe struct {
 	sync.Mutex
-	hits uint64
-	_    [48]byte
+	lookups [2]uint64 // as wanted says
+	hits    uint64
+	_       [32]byte
 }
 
 func newTable(capacity int64, reserve func(int64)) *table {
@@ -172,11 +173,9 @@ func (t *table) find(b *bucket, key []byte, tag uint32) (row []byte, at int) {
 
 // get appends the first n bytes of a value, or all of it.
 func (t *table) get(dst, key []byte, hash, seq uint64, n int) ([]byte, base.Trailer, bool) {
-	if t.empty() {
-		return dst, 0, false
-	}
 	b, s := t.lock(hash)
 	defer s.Unlock()
+	s.lookups[wanted(n)]++
 	row, _ := t.find(b, key, tagOf(hash))
 	if row == nil || isHead(row) && n > HeadSize {
 		return dst, 0, false
