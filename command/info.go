@@ -225,10 +225,11 @@ func infoMemory(w *infoWriter) {
 func infoPersistence(w *infoWriter) {
 	v := &w.saves
 	loading := w.Loading()
-	last, logSize := uint64(0), int64(0)
+	var m engine.Metrics
 	if !loading {
-		last, logSize = w.DB.Last(), w.DB.Metrics().Log.DiskSize
+		m = w.DB.Metrics()
 	}
+	last := m.Last
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	w.line("loading", bit(loading))
@@ -257,9 +258,9 @@ func infoPersistence(w *infoWriter) {
 	w.line("aof_last_bgrewrite_status", status(v.mu.rewrite.err))
 	w.line("aof_rewrites", v.mu.rewrite.done)
 	w.line("aof_rewrites_consecutive_failures", v.mu.rewrite.failures)
-	w.line("aof_last_write_status", w.writeStatus())
+	w.line("aof_last_write_status", w.writeStatus(&m))
 	w.line("aof_last_cow_size", 0)
-	w.line("aof_current_size", logSize)
+	w.line("aof_current_size", m.Log.DiskSize)
 	w.line("aof_base_size", 0)
 	w.line("aof_pending_rewrite", 0)
 	w.line("aof_buffer_length", 0)
@@ -276,9 +277,10 @@ func infoPersistence(w *infoWriter) {
 	}
 }
 
-func (s *Server) writeStatus() string {
-	if p := s.refused.Load(); p != nil {
-		return status(*p)
+// writeStatus is "err" while writes are refused, also if only until there is space on the disk again.
+func (s *Server) writeStatus(m *engine.Metrics) string {
+	if s.refused.Load() != nil || m.Log.Failed || m.Log.Full {
+		return "err"
 	}
 	return "ok"
 }
