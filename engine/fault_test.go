@@ -276,6 +276,36 @@ func TestFailedEditsLeaveNothing(t *testing.T) {
 	}
 }
 
+// TestFailedEditIsTakenBack: a write to the manifest fails although all of it has arrived. The tables of the edit are
+// removed then, so the edit itself must not be there either when the process dies before the next one.
+func TestFailedEditIsTakenBack(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem, nil)
+	o := smallOptions(fault)
+	o.Logger = quietLogger{}
+	db := open(t, o)
+	set(t, db, "a", "1")
+	var failed atomic.Bool
+	fault.SetPolicy(func(c vfs.Call) error {
+		switch {
+		case c.Op == vfs.OpWrite && strings.HasPrefix(c.Name, "db/MANIFEST") && !failed.Swap(true):
+			return &vfs.ShortWrite{N: int(c.Size), Err: vfs.ErrInjected}
+		case c.Op == vfs.OpCreate && failed.Load(): // no other edit follows
+			return vfs.ErrInjected
+		}
+		return nil
+	})
+	if err := db.Flush(); !errors.Is(err, vfs.ErrInjected) {
+		t.Fatalf("flush: %v", err)
+	}
+	o.FS = mem.Clone()
+	again := open(t, o)
+	if v, err := again.Get(nil, []byte("a")); string(v) != "1" {
+		t.Errorf("a is %q, %v", v, err)
+	}
+	fault.SetPolicy(nil)
+}
+
 // count returns how many files of the store have part in their name.
 func count(t *testing.T, fs vfs.FS, part string) (n int) {
 	t.Helper()
