@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -304,6 +305,43 @@ func TestFailedEditIsTakenBack(t *testing.T) {
 		t.Errorf("a is %q, %v", v, err)
 	}
 	fault.SetPolicy(nil)
+}
+
+// TestCheckpointByCopying makes a checkpoint where no file can be linked, as on another file system, and loses power
+// right after it.
+func TestCheckpointByCopying(t *testing.T) {
+	for seed := range uint64(10) {
+		disk := vfs.NewCrash(seed)
+		fault := vfs.NewFault(disk, func(c vfs.Call) error {
+			if c.Op == vfs.OpLink {
+				return syscall.EXDEV
+			}
+			return nil
+		})
+		o := smallOptions(fault)
+		o.Logger = quietLogger{}
+		db, err := Open("db", o)
+		must(t, err)
+		fill(t, db, 50, 100)
+		must(t, db.Flush())
+		set(t, db, "in the log", "1")
+		must(t, db.Checkpoint("copy"))
+		after := disk.Crash()
+		fault.SetPolicy(func(vfs.Call) error { return vfs.ErrInjected })
+		_ = db.Close() // fails: its disk is gone
+		report, err := Check(after, "copy")
+		must(t, err)
+		for _, p := range report.Problems {
+			t.Errorf("seed %d: %v", seed, p)
+		}
+		o.FS = after
+		again, err := Open("copy", o)
+		must(t, err)
+		if v, err := again.Get(nil, []byte("in the log")); string(v) != "1" {
+			t.Errorf("seed %d: %q, %v", seed, v, err)
+		}
+		must(t, again.Close())
+	}
 }
 
 // count returns how many files of the store have part in their name.
