@@ -107,12 +107,9 @@ func (s *Server) checkpointDir() string {
 // its own until it is complete, and removes all but the newest checkpoints.
 func (s *Server) checkpoint(now time.Time) (string, error) {
 	parent := s.checkpointDir()
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return "", err
-	}
 	dir := filepath.Join(parent, now.UTC().Format("20060102-150405.000"))
 	unfinished := dir + unfinishedSuffix
-	if err := s.DB.Checkpoint(unfinished); err != nil {
+	if err := s.DB.Checkpoint(unfinished); err != nil { // it makes the folders above, durably
 		return "", fmt.Errorf("%w%s", err, alsoFailed(os.RemoveAll(unfinished)))
 	}
 	if err := os.Rename(unfinished, dir); err != nil {
