@@ -290,7 +290,11 @@ func (db *DB) SetEpoch(e uint64) { db.epoch.Store(e) }
 func (db *DB) SetExpiryHorizon(ms int64) {
 	for {
 		old := db.horizon.Load()
-		if ms <= old || db.horizon.CompareAndSwap(old, ms) {
+		if ms <= old {
+			return
+		}
+		if db.horizon.CompareAndSwap(old, ms) {
+			db.schedule() // tables may now be mostly garbage; nothing else may be going on
 			return
 		}
 	}

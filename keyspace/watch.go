@@ -70,22 +70,28 @@ func (k *Keyspace) Watch(w *Watcher, db int, now int64, key []byte) error {
 	if s.watched == nil {
 		s.watched = make(map[watchedKey][]*watch)
 	}
+	if len(s.watched[id]) == 0 {
+		k.watchedKeys.Add(1)
+	}
 	s.watched[id] = append(s.watched[id], x)
 	return nil
 }
+
+// Watched is the number of keys that somebody watches.
+func (k *Keyspace) Watched() int64 { return k.watchedKeys.Load() }
 
 // Unwatch forgets all keys that w watches.
 func (k *Keyspace) Unwatch(w *Watcher) {
 	for id, x := range w.keys {
 		s := k.stripe(x.pos)
 		s.Lock()
-		s.remove(id, x)
+		k.unregister(s, id, x)
 		s.Unlock()
 	}
 	w.reset()
 }
 
-func (s *stripe) remove(id watchedKey, x *watch) {
+func (k *Keyspace) unregister(s *stripe, id watchedKey, x *watch) {
 	list := s.watched[id]
 	for i := range list {
 		if list[i] == x {
@@ -99,6 +105,7 @@ func (s *stripe) remove(id watchedKey, x *watch) {
 		return
 	}
 	delete(s.watched, id)
+	k.watchedKeys.Add(-1)
 	if len(s.watched) == 0 {
 		s.watched = nil
 	}
@@ -121,7 +128,7 @@ func (t *Txn) Changed(w *Watcher) bool {
 // Unwatch is Keyspace.Unwatch for a transaction that was begun with w: the keys are locked already.
 func (t *Txn) Unwatch(w *Watcher) {
 	for id, x := range w.keys {
-		t.k.stripe(x.pos).remove(id, x)
+		t.k.unregister(t.k.stripe(x.pos), id, x)
 	}
 	w.reset()
 }
