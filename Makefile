@@ -7,7 +7,7 @@ FUZZTIME    ?= 60s
 SOAKTIME    ?= 30m
 
 # Packages whose tests also run under the race detector in make test.
-RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./engine/...
+RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./engine/... ./replication/...
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test check setup bench fuzz soak example clean

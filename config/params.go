@@ -92,7 +92,7 @@ var durabilityParams = []Param{
 		Doc: "When the log reaches the disk. always: before a write is answered. everysec: a write is answered when the operating system has it, so that it outlives the process, and reaches the disk within a second. no: likewise, with the time left to the operating system."},
 	{Name: "log-segment-size", Group: "Durability", Kind: Bytes, Default: "64mb", Min: mb, Max: gb, Unit: "bytes",
 		Doc: "Size of one file of the log. Files are reused."},
-	{Name: "log-keep-bytes", Group: "Durability", Kind: Bytes, Default: "0", Max: math.MaxInt64, Unit: "bytes",
+	{Name: "log-keep-bytes", Group: "Durability", Kind: Bytes, Default: "0", Max: math.MaxInt64, Unit: "bytes", Live: true,
 		Doc: "How much of the log is kept behind what recovery needs."},
 }
 

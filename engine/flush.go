@@ -141,48 +141,24 @@ func (db *DB) flush(rs *readState, mems []*memTable) error {
 	if err := db.logEdit(e, mems); err != nil {
 		return err
 	}
-	db.releaseLog(newest.last.Load())
+	db.log.Release(newest.last.Load())
 	db.flushed(mems, s, time.Since(start))
 	return nil
-}
-
-// releaseLog lets the log go up to seq, as far as no checkpoint needs it.
-func (db *DB) releaseLog(seq uint64) {
-	db.logPins.Lock()
-	defer db.logPins.Unlock()
-	db.logPins.flushed = max(db.logPins.flushed, seq)
-	for _, pin := range db.logPins.held {
-		seq = min(seq, pin)
-	}
-	db.log.Release(seq)
-}
-
-// pinLog keeps the log after seq until the result is called.
-func (db *DB) pinLog(seq uint64) (unpin func()) {
-	db.logPins.Lock()
-	defer db.logPins.Unlock()
-	db.logPins.held = append(db.logPins.held, seq)
-	return func() {
-		db.logPins.Lock()
-		i := slices.Index(db.logPins.held, seq)
-		db.logPins.held = slices.Delete(db.logPins.held, i, i+1)
-		flushed := db.logPins.flushed
-		db.logPins.Unlock()
-		db.releaseLog(flushed)
-	}
 }
 
 func (db *DB) flushEdit(mems []*memTable) *versionEdit {
 	e := &versionEdit{flushedSeq: mems[0].last.Load()}
 	deltas := map[uint32]int64{}
 	for _, m := range mems {
-		e.epoch = max(e.epoch, m.epoch.Load())
 		e.tombstones = append(e.tombstones, m.ranges.all()...)
 		deltas = sum(deltas, m.counters.snapshot())
 	}
 	db.manifest.Lock()
-	totals := db.manifest.state.counters
+	totals, epochs := db.manifest.state.counters, db.manifest.state.epochs
 	db.manifest.Unlock()
+	if now := db.epochs.upTo(e.flushedSeq); !slices.Equal(now, epochs) {
+		e.epochs = now
+	}
 	if len(deltas) > 0 {
 		e.counters = sum(totals, deltas)
 	}

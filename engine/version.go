@@ -234,9 +234,10 @@ type placed struct {
 // versionEdit is the difference between two versions, and what else the
 // manifest remembers. Pointers that are nil leave the field as it is.
 type versionEdit struct {
-	nextFile   uint64 // 0: unchanged
-	flushedSeq uint64 // 0: unchanged
-	epoch      uint64 // 0: unchanged
+	nextFile   uint64  // 0: unchanged
+	flushedSeq uint64  // 0: unchanged
+	epochs     []Epoch // all up to flushedSeq; nil: unchanged
+	log        uint64  // number of the log's directory; 0: unchanged
 	added      []placed
 	removed    []placed // file holds only num when decoded
 	tombstones []tombstone

@@ -30,6 +30,9 @@ const (
 	// KindAdd adds a number to one of the engine's counters. It exists in
 	// batches only.
 	KindAdd Kind = 4
+	// KindEpoch does nothing; the record that consists of it begins an epoch.
+	// It exists in batches only.
+	KindEpoch Kind = 5
 )
 
 // MaxKind is the largest kind a table may hold.

@@ -244,7 +244,7 @@ func (l *Log) wroteLocked(seg *segment, end int64, last uint64, n int) {
 	}
 	l.stats.bytes.Add(uint64(n))
 	l.written.Store(last)
-	l.notifyReadersLocked()
+	l.notifyLocked()
 }
 
 // zeroAhead is how far zeros are written ahead of the records in a segment
@@ -306,7 +306,10 @@ func (l *Log) syncWritten() error {
 			return l.failLocked(fmt.Errorf("%w: %w", errFatal, err))
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.synced.Store(max(seq, l.synced.Load()))
+	l.notifyWatchesLocked()
 	return nil
 }
 
