@@ -26,11 +26,13 @@ var allowed = map[string][]string{
 	"engine/wal":      {"engine/base", "engine/vfs"},
 	"engine/sstable":  {"engine/base", "engine/vfs", "engine/cache"},
 	"engine":          {"engine/base", "engine/vfs", "engine/cache", "engine/memtable", "engine/wal", "engine/sstable"},
+	"election":        {"engine/vfs"},
 	"keyspace":        {"engine", "engine/base", "glob"},
 	"command":         {"keyspace", "engine", "config", "reply", "glob"},
 	"resp":            {"command", "config", "reply"},
 	"cmd/corecache":   {"resp", "command", "keyspace", "engine", "engine/sstable", "engine/vfs", "engine/wal", "config"},
 	"integration":     {},
+	"integration/zoo": {},
 }
 
 // TestImports holds every package of the module to the direction of imports.
