@@ -7,7 +7,7 @@ FUZZTIME    ?= 60s
 SOAKTIME    ?= 30m
 
 # Packages whose tests also run under the race detector in make test.
-RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./engine/... ./replication/...
+RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./election ./engine/... ./replication/...
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test check setup bench fuzz soak example clean
@@ -21,7 +21,7 @@ build: ## build bin/corecache
 run: build ## start a server on 127.0.0.1:6379 with its data in ./data (ARGS="my.conf --port 7000 ...")
 	exec bin/corecache $(ARGS)
 
-test: setup ## run all tests, the race detector and short fuzz rounds (installs redis-server by apt-get when missing)
+test: setup ## run all tests, the race detector and short fuzz rounds (installs redis-server and zookeeper by apt-get when missing)
 	$(GO) test -timeout 12m ./...
 	$(GO) test -race -short -timeout 10m $(RACE)
 	CORECACHE_RACE=1 $(GO) test -count=1 -run '^(TestKill|TestTransactions|TestStop)' ./integration
@@ -34,7 +34,7 @@ check: ## gofmt, go vet, staticcheck, direction of imports
 	$(STATICCHECK) ./...
 	$(GO) test -count=1 -run '^TestImports' ./cmd/corecache
 
-setup: ## install what the tests need: redis-server and redis-tools, to compare with
+setup: ## install what the tests need: redis-server and redis-tools to compare with, ZooKeeper
 	@scripts/setup
 
 bench: setup build ## compare with Pebble, Badger, goleveldb and redis-server

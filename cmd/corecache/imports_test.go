@@ -33,6 +33,8 @@ var allowed = map[string][]string{
 	"resp":             {"command", "config", "reply"},
 	"cmd/corecache":    {"resp", "command", "keyspace", "engine", "engine/sstable", "engine/vfs", "engine/wal", "config"},
 	"integration":      {},
+	"election":         {"engine/vfs"},
+	"integration/zoo":  {},
 }
 
 // TestImports holds every package of the module to the direction of imports.
