@@ -36,13 +36,14 @@ func (n *Node) standing(from string, m Message) {
 // maybeClaim claims leadership if this node may have it.
 func (n *Node) maybeClaim() {
 	f := &n.follow
-	if n.role != Follower || n.state.Epoch != n.epoch || n.call.open || f.busy || n.leaving || n.now < f.claimAt {
+	if n.role != Follower || n.state.Epoch != n.epoch && !n.forced || n.call.open || f.busy || n.leaving || n.now < f.claimAt {
 		return
 	}
 	if !f.resigned && !n.since(f.heard, n.grace()) {
 		return
 	}
 	switch m, member := n.state.member(n.cfg.Node); {
+	case n.forced:
 	case n.state.Epoch == 0:
 		if !n.mayBegin() {
 			return
@@ -53,6 +54,16 @@ func (n *Node) maybeClaim() {
 		return
 	}
 	n.claim()
+}
+
+// Force makes this node claim whether or not it may, if it has heard no leader for
+// Grace. It is for a human who has decided that no node which may claim will come
+// back; committed records that this node does not have are lost.
+func (n *Node) Force(now int64) []Action {
+	n.begin(now)
+	n.forced = n.role == Follower && n.since(n.follow.heard, n.cfg.Grace)
+	n.maybeClaim()
+	return n.out
 }
 
 // grace is Grace, and a little more for those who are not the first in the ISR, so that
@@ -106,7 +117,7 @@ func (n *Node) mayClaimTorn() bool {
 				torn = true
 				continue
 			}
-			if p.askedAt < n.stateAt || end.Less(p.last) {
+			if p.askedAt < n.stateAt && !n.broken.has(tornStale) || end.Less(p.last) {
 				return false
 			}
 			log = p.log
@@ -125,7 +136,7 @@ func (n *Node) claim() {
 		n.follow.session = 0
 	}
 	n.role = Claiming
-	n.claimEpoch = n.state.Epoch + 1
+	n.claimEpoch, n.forced = max(n.state.Epoch, n.epoch)+1, false
 	s := State{Epoch: n.claimEpoch, Leader: n.cfg.Node, Incarnation: n.cfg.Incarnation, ISR: n.heirs()}
 	n.call = call{open: true, claim: true, state: s, version: n.version}
 	n.do(Action{Do: Claim, State: s, Version: n.version})
@@ -181,7 +192,7 @@ func (n *Node) claimed(c call, r Result) {
 // attempt is over: before, one whose outcome is unknown may still be applied.
 func (n *Node) claimRead(moved bool) {
 	switch {
-	case moved:
+	case moved, n.broken.has(claimForgotten):
 		n.backToFollower()
 	case !n.call.open:
 		n.claim()

@@ -70,7 +70,7 @@ func (n *Node) fromLeader(from string, m Message) {
 
 func (n *Node) beacon(m Message) {
 	f := &n.follow
-	f.heard, f.at = n.now, max(f.at, m.At)
+	f.heard, f.at, n.forced = n.now, max(f.at, m.At), false
 	stuck := m.Seq > n.history.last && n.since(f.progress, n.cfg.Lease)
 	if m.Session != f.session || stuck {
 		f.session, f.progress = 0, n.now
@@ -133,7 +133,7 @@ func (n *Node) answer(m Message) {
 		return
 	}
 	seq, ok := n.history.keep(m.Point)
-	seq = n.broken.cut(n, m, seq)
+	seq = n.broken.cut(n, seq)
 	if !ok || seq < n.commit && !n.broken.has(cutCommitted) {
 		// What was committed here is not in the leader's log. That takes the
 		// loss of every disk in sync; what is left is the leader's.
@@ -146,9 +146,7 @@ func (n *Node) answer(m Message) {
 
 func (n *Node) fullSync() {
 	n.follow.busy, n.follow.session = true, 0
-	if !n.broken.has(fullSyncKeepsLog) {
-		n.log = LogID{}
-	}
+	n.log = LogID{}
 	n.do(Action{Do: FullSync, Node: n.leader, Epoch: n.epoch})
 }
 
@@ -180,7 +178,7 @@ func (n *Node) FullSynced(now int64, id LogID, base Position) []Action {
 // records decides whether the records at hand continue this log.
 func (n *Node) records(m Message) {
 	f := &n.follow
-	if f.busy || f.session == 0 || m.Session != f.session && !n.broken.has(anySession) {
+	if f.busy || f.session == 0 || m.Session != f.session {
 		return
 	}
 	switch last := n.history.last; {

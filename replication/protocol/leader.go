@@ -25,7 +25,9 @@ func (n *Node) startLeading() {
 	n.lead = leader{began: n.now, inherits: n.history.last, until: never, beaconAt: n.now}
 	n.follow = follower{heard: n.now}
 	for _, p := range n.peers {
-		p.follow = newSession()
+		if !n.broken.has(keepSessions) {
+			p.follow = newSession()
+		}
 	}
 	n.updatePeers()
 	n.takeISR()

@@ -55,10 +55,10 @@ func (n *Node) mustLeave(s *session) bool {
 // What the leader inherited may be committed though the leader does
 // not know it yet.
 func (n *Node) mayEnter(s *session) bool {
-	needs := max(n.commit, n.lead.first)
 	if n.broken.has(enterBehindEpoch) {
-		needs = n.commit
+		return s.id != 0 && n.lead.first != 0 && s.acked >= n.commit && !n.since(s.beaconAt, n.cfg.Silence)
 	}
+	needs := max(n.commit, n.lead.first)
 	return s.id != 0 && n.lead.first != 0 && s.acked >= needs && n.now >= s.outUntil && !n.leaving && s.log != LogID{} &&
 		!n.since(s.beaconAt, n.cfg.Silence) && !n.since(s.caughtUp, n.cfg.Silence)
 }
@@ -107,7 +107,7 @@ func (n *Node) membershipSet(c call, r Result) {
 
 // membershipRead is /state read while leading.
 func (n *Node) membershipRead(moved bool) {
-	if moved {
+	if moved || n.broken.has(rereadSettles) {
 		n.updatePeers()
 		n.takeISR()
 	}

@@ -64,6 +64,7 @@ type Node struct {
 
 	call       call   // the CompareAndSet or Claim that has not been reported
 	claimEpoch uint64 // the newest epoch claimed by this incarnation
+	forced     bool   // claim, even if this node is not in the ISR
 	ledEpoch   uint64 // the newest epoch led by this incarnation
 
 	follow   follower
@@ -110,11 +111,6 @@ func newNode(now int64, cfg Config, log Log, broken rule) (*Node, error) {
 		cfg: cfg, broken: broken, now: now,
 		log: log.ID, history: h, written: log.Last, synced: log.Last, commit: log.Committed,
 		epoch: h.end().Epoch, version: math.MinInt32, readAt: never,
-	}
-	// Perhaps an earlier incarnation acknowledged a beacon a moment ago.
-	n.follow.heard = now
-	if n.broken.has(forgetBeacons) {
-		n.follow.heard = never
 	}
 	return n, nil
 }
@@ -213,12 +209,12 @@ func (n *Node) adopt(epoch uint64, leader string) {
 	switch n.role {
 	case Leader:
 		n.stopLeading()
-	case Claiming, Waiting:
+	case Claiming:
 		n.role = Follower
 	case Resigned:
 		n.leave()
 	}
-	n.epoch, n.leader = epoch, leader
+	n.epoch, n.leader, n.forced = epoch, leader, false
 	n.follow = follower{heard: n.now, busy: n.follow.busy, joinAt: n.now, progress: n.now}
 }
 
@@ -235,7 +231,10 @@ func (n *Node) StateRead(now int64, s State, version int32) []Action {
 	}
 	if n.role == Waiting {
 		n.role = Follower
-		n.follow.joinAt = n.now
+		n.follow.heard = n.now // an earlier incarnation may have acknowledged a beacon just now
+		if n.broken.has(forgetBeacons) {
+			n.follow.heard = never
+		}
 	}
 	n.adopt(s.Epoch, n.livingLeader())
 	switch {

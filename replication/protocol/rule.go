@@ -26,23 +26,25 @@ const (
 	enterBehindEpoch                     // a follower enters the ISR without what the leader inherited
 	serveUncommitted                     // a leader serves before its epoch's first record is committed
 	commitUnmatched                      // a commit position is believed before the logs agree
-	anySession                           // acknowledgements and records of an earlier session count
-	fullSyncKeepsLog                     // a full sync does not change the identity of the log
+	keepAcked                            // what was acknowledged with a log that is gone counts
+	countFromReply                       // the lease counts from when a beacon's acknowledgement arrives
+	keepSessions                         // acknowledgements of an earlier leadership count
+	rereadSettles                        // reading the same version again settles an unknown outcome
+	claimForgotten                       // reading the same version again ends a claim with unknown outcome
+	tornStale                            // what was known of torn logs before the state was read counts
 	resignServing                        // a leader that resigned goes on serving
 )
 
 func (r rule) has(x rule) bool { return r&x != 0 }
 
 // cut returns where a log is cut that should be cut at seq.
-func (r rule) cut(n *Node, m Message, seq uint64) uint64 {
+func (r rule) cut(n *Node, seq uint64) uint64 {
 	switch {
 	case r == 0:
 	case r.has(cutCommitted):
 		return n.history.base.Seq + (n.commit-n.history.base.Seq)/2
 	case r.has(cutToCommit):
 		return n.commit
-	case r.has(cutBySequence):
-		return max(n.commit, min(n.history.last-1, m.Seq))
 	}
 	return seq
 }

@@ -47,8 +47,11 @@ func (n *Node) ack(p *peer, m Message) {
 	renewed := m.At > s.beaconAt
 	if renewed {
 		s.beaconAt = m.At
+		if n.broken.has(countFromReply) {
+			s.beaconAt = n.now
+		}
 	}
-	if m.Session == s.id && s.id != 0 || n.broken.has(anySession) {
+	if m.Session == s.id && s.id != 0 {
 		s.acked = max(s.acked, m.Seq)
 		if s.acked >= s.markSeq {
 			s.caughtUp = s.markAt
@@ -68,10 +71,16 @@ func (n *Node) ack(p *peer, m Message) {
 func (n *Node) joined(p *peer, m Message) {
 	s := &p.follow
 	if s.log != m.Log {
-		s.log, s.acked = m.Log, 0
+		s.log = m.Log
+		if !n.broken.has(keepAcked) {
+			s.acked = 0
+		}
 	}
 	s.id = 0
 	point, ok := n.history.divergence(m.Last)
+	if n.broken.has(cutBySequence) {
+		point, ok = Position{m.Last.Epoch, min(m.Last.Seq, n.history.last)}, true
+	}
 	a := Message{Kind: Answer, Last: m.Last, Point: point, Full: !ok, Seq: n.history.last}
 	switch {
 	case !ok && s.counts():

@@ -126,7 +126,7 @@ func (c *checker) lose(old *State, n *simNode, has int) {
 		}
 		torn = torn || x.lineage == m.Log.Lineage
 	}
-	if _, member := old.member(n.name); !torn || !member {
+	if _, member := old.member(n.name); !c.blocked && (!torn || !member) {
 		w.failf("%s claims with %d of %d committed records", n.name, has, len(c.committed))
 		return
 	}
@@ -169,12 +169,13 @@ func (w *world) done() bool {
 	if w.wrote && w.check.converged() {
 		return true
 	}
-	if w.now < w.healAt+recovery {
+	if w.now < w.healAt+recovery || w.check.blocked && w.now < w.healAt+2*recovery {
 		return false
 	}
-	if w.check.lost() {
+	if w.check.lost() && !w.check.blocked {
 		w.check.blocked = true
-		return true
+		w.force()
+		return false
 	}
 	w.failf("not recovered %d ms after the last fault: state %+v", recovery/ms, w.zk.state)
 	for _, n := range w.nodes {
@@ -184,6 +185,18 @@ func (w *world) done() bool {
 		}
 	}
 	return true
+}
+
+// force lets the node lead that has most, as a human would.
+func (w *world) force() {
+	best := w.nodes[0]
+	for _, n := range w.nodes {
+		if n.up && (!best.up || best.position(len(best.log)).Less(n.position(len(n.log)))) {
+			best = n
+		}
+	}
+	w.tracef("%s: is forced to lead", best.name)
+	best.run(best.core.Force(best.clock()))
 }
 
 // converged reports whether all nodes are in sync and have the same log.

@@ -15,6 +15,7 @@ const (
 	faultKeeper     // one node from ZooKeeper
 	faultKeeperDown // all nodes from ZooKeeper
 	faultCutOff     // from nodes and ZooKeeper
+	faultRift       // from ZooKeeper and one other node
 	faultWipe
 	faultShutdown
 	faultRemove
@@ -82,6 +83,10 @@ func (w *world) inflict(kind int, n, m *simNode, d int64, rng *rand.Rand) {
 	case faultPair:
 		w.cut(n.id, m.id, d)
 		w.cut(m.id, n.id, d)
+	case faultRift:
+		w.cut(n.id, m.id, d)
+		w.cut(m.id, n.id, d)
+		w.zk.down[n.id] = w.now + d
 	case faultKeeper:
 		w.zk.down[n.id] = w.now + d
 	case faultKeeperDown:

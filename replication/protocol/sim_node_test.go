@@ -69,7 +69,7 @@ type stream struct {
 func (n *simNode) reset() {
 	w := n.w
 	*n = simNode{w: w, id: n.id, name: n.name, gen: 0, log: n.log[:0], io: n.io[:0], pending: n.pending[:0]}
-	n.offset, n.rate = w.between(0, 1000*ms), w.between(-20000, 20000)
+	n.offset, n.rate = w.between(0, 1000*ms), w.between(-40000, 40000)
 	w.nextLin++
 	n.lineage = w.nextLin
 }
@@ -243,7 +243,7 @@ func (n *simNode) ioDone() {
 	case ioStop:
 		n.run(n.core.Stopped(n.clock(), uint64(len(n.log))))
 	case ioWipe:
-		n.clearDisk(w.broken.has(fullSyncKeepsLog))
+		n.clearDisk(false)
 		w.post(w.between(ms, 20*ms), event{kind: evFullSync, node: n.id, gen: n.gen, a: int64(op.node)})
 	}
 	w.check.logChanged(n)

@@ -228,7 +228,7 @@ func (w *world) draw() {
 	}
 	s.cfg = Config{
 		Beacon: 10 * time.Millisecond, Silence: 30 * time.Millisecond, Lag: 50 * time.Millisecond,
-		Lease: 45 * time.Millisecond, Grace: 54 * time.Millisecond,
+		Lease: 45 * time.Millisecond, Grace: 50 * time.Millisecond,
 	}
 	s.cfg.AckSynced = w.chance(350)
 	if w.chance(300) {
@@ -240,7 +240,11 @@ func (w *world) draw() {
 	s.length = w.between(150, 500) * ms
 	s.gap = w.between(8, 80) * ms
 	for i := range s.faults {
-		if w.chance(450) {
+		often := 450
+		if i == faultWipe {
+			often = 150
+		}
+		if w.chance(often) {
 			s.faults[i] = 1 + w.rng.IntN(4)
 		}
 		s.total += s.faults[i]
