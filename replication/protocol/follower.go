@@ -182,7 +182,9 @@ func (n *Node) records(m Message) {
 		return
 	}
 	switch last := n.history.last; {
-	case m.Seq == last:
+	case m.Last.Seq <= m.Seq, m.Last.Epoch > n.epoch:
+		return // nonsense
+	case m.Seq == last && m.Last.Epoch >= n.history.end().Epoch:
 		n.history.extend(m.Last.Epoch, m.Last.Seq)
 		f.progress = n.now
 		n.do(Action{Do: Append, Seq: m.Last.Seq})

@@ -112,8 +112,8 @@ func (n *Node) exclude(s *session) {
 // longer reaches back to where it was. Released was called before.
 func (n *Node) StreamLost(now int64, node string) []Action {
 	n.begin(now)
-	if n.role == Leader || n.role == Resigned {
-		n.peer(node).follow.id = 0
+	if p := n.peer(node); p != nil && (n.role == Leader || n.role == Resigned) {
+		p.follow.id = 0
 	}
 	return n.out
 }

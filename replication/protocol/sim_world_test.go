@@ -180,7 +180,8 @@ type world struct {
 	wrote   bool // a write that began after healing was acknowledged
 	fail    error
 
-	trace func(format string, args ...any)
+	custom func(*scenario) // changes what was drawn
+	trace  func(format string, args ...any)
 }
 
 // scenario is what a schedule draws first.
@@ -296,6 +297,9 @@ func (w *world) begin(seed uint64) {
 	w.nextID, w.nextLin, w.arena = 0, 0, w.arena[:0]
 	w.queue.reset()
 	w.draw()
+	if w.custom != nil {
+		w.custom(&w.set)
+	}
 	w.net.reset()
 	w.zk.reset(w)
 	w.check.reset(w)
