@@ -31,6 +31,8 @@ var allowed = map[string][]string{
 	"resp":            {"command", "config", "reply"},
 	"cmd/corecache":   {"resp", "command", "keyspace", "engine", "engine/sstable", "engine/vfs", "engine/wal", "config"},
 	"integration":     {},
+
+	"replication/protocol": {},
 }
 
 // TestImports holds every package of the module to the direction of imports.

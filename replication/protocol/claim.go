@@ -117,7 +117,7 @@ func (n *Node) mayClaimTorn() bool {
 				torn = true
 				continue
 			}
-			if p.askedAt < n.stateAt && !n.broken.has(tornStale) || end.Less(p.last) {
+			if p == nil || p.askedAt < n.stateAt && !n.broken.has(tornStale) || end.Less(p.last) {
 				return false
 			}
 			log = p.log
@@ -154,6 +154,9 @@ func (n *Node) heirs() []Member {
 			continue
 		}
 		p := n.peer(m.Node)
+		if p == nil {
+			continue
+		}
 		alive := !n.since(p.askedAt, n.cfg.Silence)
 		if alive && p.log == m.Log || !alive && n.follow.resigned {
 			isr = append(isr, m)

@@ -120,7 +120,7 @@ func (n *Node) join() {
 
 func (n *Node) answer(m Message) {
 	f := &n.follow
-	if f.busy || f.session != 0 || m.Last != n.history.end() {
+	if f.busy || f.session != 0 || m.Last != n.history.end() || m.Log != n.log {
 		return // to an earlier question
 	}
 	if m.Full {
@@ -199,13 +199,4 @@ func (n *Node) records(m Message) {
 		return
 	}
 	n.leaderCommit(m.Commit)
-}
-
-// Disconnected says that the link to a node was lost, and with it perhaps messages.
-func (n *Node) Disconnected(now int64, node string) []Action {
-	n.begin(now)
-	if n.role == Follower && node == n.leader {
-		n.follow.session, n.follow.joinAt = 0, n.now
-	}
-	return n.out
 }

@@ -15,7 +15,7 @@ const (
 	Ack
 	// Join, follower to leader: my log is Log and ends at Last. Where do we part?
 	Join
-	// Answer, leader to follower, to the Join with the same Last. Session 0:
+	// Answer, leader to follower, to the Join with the same Log and Last. Seq (end of its log). Session 0:
 	// our logs part at Point, cut yours and ask again. Otherwise the logs agree
 	// and Records of this Session follow. Full: my log does not reach
 	// back to where yours ends.

@@ -153,7 +153,7 @@ func (n *Node) Tick(now int64) []Action {
 // Received is a message from another node, whose name the link vouches for.
 func (n *Node) Received(now int64, from string, m Message) []Action {
 	n.begin(now)
-	if n.role == Waiting || n.role == Gone || from == n.cfg.Node {
+	if n.role == Waiting || n.role == Gone || from == n.cfg.Node || from == "" {
 		return n.out
 	}
 	switch {
@@ -353,6 +353,20 @@ func (n *Node) peer(node string) *peer {
 	p := &peer{node: node, askedAt: never, follow: newSession()}
 	n.peers = append(n.peers, p)
 	return p
+}
+
+// Disconnected says that the link to a node, or the stream to it, has ended, and that
+// messages or records may be missing.
+func (n *Node) Disconnected(now int64, node string) []Action {
+	n.begin(now)
+	switch p := n.peer(node); {
+	case p == nil:
+	case n.role == Follower && node == n.leader:
+		n.follow.session, n.follow.joinAt = 0, n.now
+	case n.role == Leader:
+		p.follow.id = 0 // it will notice by the next beacon
+	}
+	return n.out
 }
 
 // Appended says that the log's records up to seq survive the end of the

@@ -44,7 +44,7 @@ func (n *Node) fromFollower(from string, m Message) {
 
 func (n *Node) ack(p *peer, m Message) {
 	s := &p.follow
-	renewed := m.At > s.beaconAt
+	renewed := m.At > s.beaconAt && m.At <= n.now
 	if renewed {
 		s.beaconAt = m.At
 		if n.broken.has(countFromReply) {
@@ -81,7 +81,7 @@ func (n *Node) joined(p *peer, m Message) {
 	if n.broken.has(cutBySequence) {
 		point, ok = Position{m.Last.Epoch, min(m.Last.Seq, n.history.last)}, true
 	}
-	a := Message{Kind: Answer, Last: m.Last, Point: point, Full: !ok, Seq: n.history.last}
+	a := Message{Kind: Answer, Log: m.Log, Last: m.Last, Point: point, Full: !ok, Seq: n.history.last}
 	switch {
 	case !ok && s.counts():
 		n.exclude(s) // before its log is given up it must be out of the ISR
@@ -106,14 +106,4 @@ func (n *Node) joined(p *peer, m Message) {
 func (n *Node) exclude(s *session) {
 	s.outUntil = n.after(n.cfg.Silence)
 	n.review()
-}
-
-// StreamLost says that the stream to a node has ended because the log no
-// longer reaches back to where it was. Released was called before.
-func (n *Node) StreamLost(now int64, node string) []Action {
-	n.begin(now)
-	if p := n.peer(node); p != nil && (n.role == Leader || n.role == Resigned) {
-		p.follow.id = 0
-	}
-	return n.out
 }

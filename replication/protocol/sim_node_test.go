@@ -300,7 +300,7 @@ func (n *simNode) ship(to int) {
 
 func (n *simNode) streamLost(to int) {
 	n.run(n.core.Released(n.clock(), uint64(n.base)))
-	n.run(n.core.StreamLost(n.clock(), n.w.nodes[to].name))
+	n.run(n.core.Disconnected(n.clock(), n.w.nodes[to].name))
 }
 
 func (n *simNode) setCommitted(seq int) {

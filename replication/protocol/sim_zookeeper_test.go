@@ -69,8 +69,8 @@ func (z *zookeeper) read(n *simNode) {
 		return
 	}
 	s, v := z.state, z.version
-	if v > 1 && !w.healed && w.chance(w.set.stale) {
-		v -= int32(w.rng.IntN(2))
+	if v > 0 && !w.healed && w.chance(w.set.stale) {
+		v -= int32(w.rng.IntN(min(int(v), 3) + 1))
 		s = z.past[v]
 	}
 	w.post(w.between(ms/5, 4*ms), event{kind: evStateRead, node: n.id, gen: n.gen, state: s, version: v})
