@@ -86,7 +86,8 @@ func (osFS) DiskUsage(dir string) (total, free uint64, err error) {
 // indirections are measurable beside a write of 100 bytes.
 type osFile struct {
 	*os.File
-	fd int
+	fd     int
+	sparse bool // space could not be reserved
 }
 
 func openOS(name string, flag int) (File, error) {
@@ -94,7 +95,7 @@ func openOS(name string, flag int) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{f, int(f.Fd())}, nil
+	return &osFile{File: f, fd: int(f.Fd())}, nil
 }
 
 func (f *osFile) Sync() error {
@@ -122,6 +123,7 @@ func (f *osFile) Preallocate(off, n int64) error {
 // grow sets the size to at least n: what Preallocate does where space can not
 // be reserved.
 func (f *osFile) grow(n int64) error {
+	f.sparse = true
 	size, err := f.Size()
 	if err != nil || size >= n {
 		return err
