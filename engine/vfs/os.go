@@ -86,8 +86,7 @@ func (osFS) DiskUsage(dir string) (total, free uint64, err error) {
 // indirections are measurable beside a write of 100 bytes.
 type osFile struct {
 	*os.File
-	fd     int
-	sparse bool // space could not be reserved
+	fd int
 }
 
 func openOS(name string, flag int) (File, error) {
@@ -95,7 +94,7 @@ func openOS(name string, flag int) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{File: f, fd: int(f.Fd())}, nil
+	return &osFile{f, int(f.Fd())}, nil
 }
 
 func (f *osFile) Sync() error {
@@ -123,7 +122,6 @@ func (f *osFile) Preallocate(off, n int64) error {
 // grow sets the size to at least n: what Preallocate does where space can not
 // be reserved.
 func (f *osFile) grow(n int64) error {
-	f.sparse = true
 	size, err := f.Size()
 	if err != nil || size >= n {
 		return err

@@ -263,9 +263,6 @@ func (l *Log) write(seg *segment, b []byte, off int64) error {
 			return err
 		}
 	}
-	if written, err := l.writeMapped(seg, b, off); written || err != nil {
-		return err
-	}
 	if _, err := seg.file.WriteAt(b, off); err != nil {
 		return err
 	}

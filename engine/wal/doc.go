@@ -23,10 +23,6 @@
 // many share one. No goroutine is dedicated to this: handing a lone
 // writer's record to another goroutine and waiting for it costs more than the write.
 //
-// AckWritten means that the record survives the death of the process. Small groups get there without a
-// system call, through a window of the file that is mapped (window.go); a fault of the disk becomes an
-// error there.
-//
 // Writers that wait for fsyncs in a closed loop tend to split into two halves which take
 // turns: while one half is being synced the other appends, and becomes
 // the next group as soon as the fsync is over, before the first half is back. Each

@@ -109,7 +109,6 @@ type Log struct {
 	expect int    // records that the next group probably gets
 	misses int    // times in a row that they did not come
 	pause  int    // groups to commit without waiting for anybody
-	window window // through which small groups are written
 
 	mu struct {
 		sync.Mutex
@@ -222,7 +221,6 @@ func (l *Log) close() error {
 	if err == nil {
 		err = l.writeMark()
 	}
-	err = errors.Join(err, l.closeWindow())
 	l.mu.Lock()
 	l.mu.err = ErrClosed
 	l.failed.Store(true)
@@ -269,9 +267,6 @@ func (l *Log) writeMark() error {
 		if vfs.IsNoSpace(err) {
 			return nil // everything acknowledged is safe without it
 		}
-		return err
-	}
-	if err := l.closeWindow(); err != nil {
 		return err
 	}
 	if seg.file.Truncate(off+int64(len(b))) != nil {

@@ -29,9 +29,6 @@ func (l *Log) TruncateAfter(seq uint64) error {
 	if err == nil {
 		err = l.syncWritten()
 	}
-	if err == nil {
-		err = l.closeWindow()
-	}
 	if err != nil || seq == l.last.Load() {
 		return err
 	}
