@@ -446,11 +446,8 @@ func (s *Server) runWatchdog() {
 	for quiet := 0; ; quiet++ {
 		if quiet >= watchQuiet {
 			t.Stop()
-			s.watchdog.dozing.Store(true)
-			select {
-			case <-s.quit:
+			if !s.doze() {
 				return
-			case <-s.watchdog.wake:
 			}
 			t.Reset(s.watching)
 			quiet = 0
@@ -465,6 +462,22 @@ func (s *Server) runWatchdog() {
 				quiet = 0
 			}
 		}
+	}
+}
+
+// doze waits until a loop has something to do. It reports false when the server stops.
+func (s *Server) doze() bool {
+	s.watchdog.dozing.Store(true)
+	for _, l := range s.loops {
+		if l.turn.Load() != l.seen {
+			s.watchdog.rouse() // it began before it could know that nobody watches
+		}
+	}
+	select {
+	case <-s.quit:
+		return false
+	case <-s.watchdog.wake:
+		return true
 	}
 }
 
