@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
 
@@ -156,9 +155,6 @@ func (db *DB) mergeTables(c *compaction, s *sink) error {
 			done := s.bytes + s.size()
 			db.rate.wait(done-written, db.life.Done())
 			written = done
-		}
-		if i%yieldEvery == 0 {
-			runtime.Gosched()
 		}
 		top := m.top()
 		tr, newKey, keep := sv.next(top)

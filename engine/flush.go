@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 
@@ -181,10 +180,7 @@ func (db *DB) writeMemTables(rs *readState, mems []*memTable, s *sink) error {
 		sv.ranges = fragment(list)
 		db.rows.Cover(func(key []byte, seq uint64) bool { return seq < sv.ranges.cover(key, base.MaxSeq) })
 	}
-	for ok, i := m.first(), 0; ok; ok, i = m.step(), i+1 {
-		if i%yieldEvery == 0 {
-			runtime.Gosched()
-		}
+	for ok := m.first(); ok; ok = m.step() {
 		top := m.top()
 		tr, newKey, keep := sv.next(top)
 		value := keptValue(top, tr)

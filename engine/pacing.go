@@ -46,9 +46,8 @@ const maxPaceSleep = 100 * time.Millisecond
 // anyway. Ten sleeps of a millisecond give no more to flushes than one of ten, and hit ten times as many writes.
 const minPaceSleep = 10 * time.Millisecond
 
-// yieldEvery is after how many records flushes and compactions let others run, so that a write does not have to wait
-// for the scheduler's whole time slice of each of them; and after how many writes writers do, when they
-// come too fast for the flushes.
+// yieldEvery is after how many writes writers let others run, when they come too fast for the flushes. Flushes and
+// compactions do not yield: beside goroutines that never sleep, such as busy event loops, they would get next to nothing.
 const yieldEvery = 64
 
 // wait lets n bytes through at the present rate.
