@@ -66,17 +66,13 @@ func shortLives(s *server, rnd *rand.Rand, w int, kept []string) []string {
 			}
 		}
 		keep := fmt.Sprintf("kept:%d:%d", w, len(kept))
-		if rnd.IntN(4) == 0 {
-			p.Set(ctx, keep, "", time.Hour)
-			p.Persist(ctx, keep)
-		} else {
-			keep = ""
-		}
+		p.Set(ctx, keep, "", shortLife)
+		persisted := p.Persist(ctx, keep) // unless it takes longer than that
 		cmds, _ := p.Exec(ctx) // each command has its own error; RENAME fails without a key
 		if broken(cmds) {
 			return kept
 		}
-		if keep != "" {
+		if persisted.Val() {
 			kept = append(kept, keep)
 		}
 	}
