@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"engine/sstable":       {"engine/base", "engine/vfs", "engine/cache"},
 	"engine/rowcache":      {"engine/base"},
 	"engine":               {"engine/base", "engine/vfs", "engine/cache", "engine/rowcache", "engine/memtable", "engine/wal", "engine/sstable"},
+	"replication/stream":   {"engine", "engine/wal", "replication/link"},
 	"replication/link":     {},
 	"keyspace":             {"engine", "engine/base", "glob"},
 	"command":              {"keyspace", "engine", "config", "reply", "glob"},
