@@ -143,7 +143,7 @@ func (m *model) randomOptions() {
 	o := Options{
 		FS: m.fs, ExternalCommit: m.opts.ExternalCommit, Logger: testLogger{m.t},
 		Live: Live{
-			CacheSize: pick(r, 64*kib, mib), MemTableSize: pick(r, 8*kib, 32*kib, 256*kib),
+			CacheSize: pick(r, 64*kib, 192*kib, mib), MemTableSize: pick(r, 8*kib, 32*kib, 256*kib),
 			Ack: pick(r, wal.AckSynced, wal.AckWritten, wal.AckBuffered), MaxCompactions: 1 + r.IntN(3),
 			LogKeepBytes: pick(r, 0, 64*kib), LogPinBytes: pick(r, 0, 128*kib),
 		},

@@ -78,6 +78,19 @@ func TestRows(t *testing.T) {
 	must(t, db.Compact(nil, nil)) // the tombstones go, and what they hid must not come back
 	expect(db, left)
 
+	// A record that a snapshot needs, and a range tombstone over it, in one flush.
+	write(4)
+	again := db.NewSnapshot()
+	commit(t, db, func(b *Batch) { b.DeleteRange(key(0), key(n)) })
+	must(t, db.Flush())
+	none := func(int) (string, bool) { return "", false }
+	expect(again, all(4))
+	expect(db, none)
+	again.Close()
+	must(t, db.Compact(nil, nil))
+	expect(db, none)
+	left = none
+
 	l := db.Live()
 	l.CacheSize = 2 * mib
 	must(t, db.SetOptions(l))
