@@ -68,7 +68,7 @@ func shortLives(s *server, rnd *rand.Rand, w int, kept []string) []string {
 		keep := fmt.Sprintf("kept:%d:%d", w, len(kept))
 		p.Set(ctx, keep, "", shortLife)
 		persisted := p.Persist(ctx, keep) // unless it takes longer than that
-		cmds, _ := p.Exec(ctx) // each command has its own error; RENAME fails without a key
+		cmds, _ := p.Exec(ctx)            // each command has its own error; RENAME fails without a key
 		if broken(cmds) {
 			return kept
 		}
