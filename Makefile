@@ -43,8 +43,8 @@ bench: setup build ## compare with Pebble, Badger, goleveldb and redis-server
 fuzz: ## run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz $(FUZZTIME)
 
-soak: setup ## the long rounds of the integration tests: kills, large data (SOAKTIME=30m)
-	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 0 -v ./integration
+soak: setup ## the long rounds of tests: kills, large data, ZooKeeper cut off at random (SOAKTIME=30m)
+	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -p 1 -count=1 -timeout 0 -v ./integration ./election
 
 example: ## write corecache.conf.example anew from the table of parameters
 	UPDATE_EXAMPLE=1 $(GO) test -count=1 -run TestExampleFile ./config
