@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"engine/wal":      {"engine/base", "engine/vfs"},
 	"engine/sstable":  {"engine/base", "engine/vfs", "engine/cache"},
 	"engine":          {"engine/base", "engine/vfs", "engine/cache", "engine/memtable", "engine/wal", "engine/sstable"},
-	"election":        {"engine/vfs"},
+	"election":        {"config", "engine/vfs"},
 	"keyspace":        {"engine", "engine/base", "glob"},
 	"command":         {"keyspace", "engine", "config", "reply", "glob"},
 	"resp":            {"command", "config", "reply"},
