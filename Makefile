@@ -5,12 +5,13 @@ STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ARGS        ?=
 FUZZTIME    ?= 60s
 SOAKTIME    ?= 30m
+SIMULATE    ?= 10m
 
 # Packages whose tests also run under the race detector in make test.
-RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./election ./engine/...
+RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./election ./engine/... ./replication/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check setup bench fuzz soak example clean
+.PHONY: help build run test check setup bench fuzz soak simulate example clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,8 +44,14 @@ bench: setup build ## compare with Pebble, Badger, goleveldb and redis-server
 fuzz: ## run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz $(FUZZTIME)
 
-soak: setup ## the long rounds of tests: kills, large data, ZooKeeper cut off at random (SOAKTIME=30m)
+soak: setup ## the long rounds: millions of operations on models, crashes, every byte damaged, kills, large data, ZooKeeper cut off (SOAKTIME=30m)
+	$(GO) test -count=1 -timeout 0 -run '^(TestModel|TestCrash|TestFault|TestDiskFull|TestEveryByteFlipped)$$' ./engine \
+		-model.seeds=500 -model.ops=5000 -crash.runs=1000 -damage.stride=1
+	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./keyspace -model.steps=50000
 	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -p 1 -count=1 -timeout 0 -v ./integration ./election
+
+simulate: ## random schedules of the replication protocol: SIMULATE=10m (a time, or a count), SEED= (first, or the one to replay)
+	CORECACHE_SIMULATE=$(SIMULATE) CORECACHE_SEED=$(or $(SEED),$(shell date +%s%N)) $(GO) test -count=1 -timeout 0 -v -run '^TestSimulate' ./replication/protocol
 
 example: ## write corecache.conf.example anew from the table of parameters
 	UPDATE_EXAMPLE=1 $(GO) test -count=1 -run TestExampleFile ./config
