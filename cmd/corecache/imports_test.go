@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"resp":                 {"command", "config", "reply"},
 	"cmd/corecache":        {"resp", "command", "keyspace", "engine", "engine/sstable", "engine/vfs", "engine/wal", "config"},
 	"integration":          {},
-	"election":             {"engine/vfs"},
+	"election":             {"config", "engine/vfs"},
 	"integration/zoo":      {},
 	"replication/protocol": {},
 }
