@@ -192,6 +192,9 @@ func (db *DB) Apply(b *Batch) (seq uint64, err error) {
 	db.commit.mu.Unlock()
 
 	db.finish(mem, b, ticket, first)
+	if ticket%yieldEvery == 0 && db.pace.rate.Load() != 0 {
+		runtime.Gosched()
+	}
 	return first + uint64(b.count) - 1, nil
 }
 
@@ -303,6 +306,15 @@ func (db *DB) Wait(seq uint64) error {
 		db.commit.raise(seq) // acknowledged, though the log asks for more by now
 	}
 	return nil
+}
+
+// WaitsBriefly reports whether Wait(seq) takes at most one write to the log, and
+// neither a sync nor somebody else's decision.
+func (db *DB) WaitsBriefly(seq uint64) bool {
+	if db.opts.ExternalCommit {
+		return db.Committed() >= seq
+	}
+	return !db.log.AcksSynced() || db.log.Acked() >= seq
 }
 
 func (db *DB) waitExternal(seq uint64) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gtinside/corecache/engine/cache"
 	"github.com/gtinside/corecache/engine/memtable"
+	"github.com/gtinside/corecache/engine/rowcache"
 	"github.com/gtinside/corecache/engine/wal"
 )
 
@@ -71,6 +72,7 @@ type DB struct {
 	log    *wal.Log
 	tables *tables
 	cache  *cache.Cache
+	rows   *rowcache.Cache
 
 	state    atomic.Pointer[readState] // nil after Close
 	live     atomic.Pointer[Live]
@@ -134,6 +136,9 @@ type readState struct {
 
 	refs atomic.Int64
 }
+
+// flushed is the position up to which tables hold the records.
+func (rs *readState) flushed() uint64 { return rs.mems[len(rs.mems)-1].before }
 
 const deadState = -1 << 40
 
@@ -273,7 +278,11 @@ func (db *DB) Committed() uint64 {
 func (db *DB) SetExpiryHorizon(ms int64) {
 	for {
 		old := db.horizon.Load()
-		if ms <= old || db.horizon.CompareAndSwap(old, ms) {
+		if ms <= old {
+			return
+		}
+		if db.horizon.CompareAndSwap(old, ms) {
+			db.schedule() // tables may now be mostly garbage; nothing else may be going on
 			return
 		}
 	}
@@ -294,6 +303,7 @@ func (db *DB) SetOptions(l Live) error {
 	defer db.settings.Unlock()
 	db.live.Store(&l)
 	db.cache.SetCapacity(l.CacheSize)
+	db.rows.SetCapacity(l.CacheSize / rowShare)
 	db.log.SetAck(l.Ack)
 	db.log.SetSyncInterval(l.SyncInterval)
 	db.log.SetKeep(l.LogKeepBytes, l.LogPinBytes)

@@ -121,6 +121,7 @@ func (db *DB) flushReady() error {
 // called with flushing held.
 func (db *DB) flush(rs *readState, mems []*memTable) error {
 	start := time.Now()
+	generation := db.rows.Begin()
 	s := &sink{db: db, level: 0}
 	if err := db.writeMemTables(rs, mems, s); err != nil {
 		s.abandon()
@@ -134,6 +135,7 @@ func (db *DB) flush(rs *readState, mems []*memTable) error {
 		return err
 	}
 	e := db.flushEdit(mems)
+	e.generation = generation
 	e.added = s.placed()
 	if err := db.logEdit(e, mems); err != nil {
 		return err
@@ -176,14 +178,21 @@ func (db *DB) writeMemTables(rs *readState, mems []*memTable, s *sink) error {
 	s.clean = sv.cleanSeq
 	if len(list) > 0 {
 		sv.ranges = fragment(list)
+		db.rows.Cover(func(key []byte, seq uint64) bool { return seq < sv.ranges.cover(key, base.MaxSeq) })
 	}
 	for ok := m.first(); ok; ok = m.step() {
 		top := m.top()
-		tr, _, keep := sv.next(top)
+		tr, newKey, keep := sv.next(top)
+		value := keptValue(top, tr)
+		if newKey {
+			// A snapshot may keep a record that nobody else sees any more.
+			visible := tr.Kind() != base.KindDelete && tr.Seq() >= sv.ranges.cover(top.key, base.MaxSeq)
+			db.rows.Flushed(top.key, tr, value, keep && visible)
+		}
 		if !keep {
 			continue
 		}
-		if err := s.add(top.key, tr, keptValue(top, tr)); err != nil {
+		if err := s.add(top.key, tr, value); err != nil {
 			return err
 		}
 	}

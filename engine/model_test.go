@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,7 +143,7 @@ func (m *model) randomOptions() {
 	o := Options{
 		FS: m.fs, ExternalCommit: m.opts.ExternalCommit, Logger: testLogger{m.t},
 		Live: Live{
-			CacheSize: pick(r, 64*kib, mib), MemTableSize: pick(r, 8*kib, 32*kib, 256*kib),
+			CacheSize: pick(r, 64*kib, 192*kib, mib), MemTableSize: pick(r, 8*kib, 32*kib, 256*kib),
 			Ack: pick(r, wal.AckSynced, wal.AckWritten, wal.AckBuffered), MaxCompactions: 1 + r.IntN(3),
 			LogKeepBytes: pick(r, 0, 64*kib), LogPinBytes: pick(r, 0, 128*kib),
 		},
@@ -418,6 +419,7 @@ func (m *model) get() {
 	v, s := m.view()
 	for range 10 {
 		m.checkGet(v, s, m.key())
+		m.checkHead(m.key())
 	}
 	for id := range uint32(4) {
 		if got := m.db.Counter(id); got != m.latest.counters[id] {
@@ -442,6 +444,27 @@ func (m *model) checkGet(r Reader, s *state, key string) {
 	}
 	if err != nil || string(got) != "x"+want[1:] {
 		m.fatalf("get %q: %.60q %v, want %.60q", key, got, err, want[1:])
+	}
+}
+
+// checkHead asks for the beginning of a value.
+func (m *model) checkHead(key string) {
+	n := 1 + m.rng.IntN(2*HeadSize)
+	g0, e0 := m.db.GetLatest([]byte("x"), []byte(key))
+	got, err := m.db.GetHeadLatest([]byte("x"), []byte(key), n)
+	g2, e2 := m.db.GetLatest([]byte("x"), []byte(key))
+	defer func() {
+		if m.t.Failed() {
+			println(string(g0), e0 != nil, string(g2), e2 != nil)
+		}
+	}()
+	want, ok := m.latest.data[key]
+	switch {
+	case errors.Is(err, ErrNotFound) && (!ok || m.gone(want[0], want[1:])) && string(got) == "x":
+	case err != nil || !ok || !strings.HasPrefix("x"+want[1:], string(got)) || len(got)-1 < min(n, len(want)-1):
+		m.fatalf("%d bytes of %q: %.60q %v, want the beginning of %.60q (%v)", n, key, got, err, want, ok)
+	case want[0] == 'e' && len(got) != len(want):
+		m.fatalf("%d bytes of %q: %.60q, want all of an expiring value", n, key, got)
 	}
 }
 

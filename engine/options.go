@@ -26,10 +26,14 @@ type Logger interface {
 	Errorf(format string, args ...any)
 }
 
+// rowShare is the part of the cache that single records may take from the blocks, when
+// there are point reads: the larger part of what such reads want, if records are small.
+const rowShare = 2
+
 // Live are the settings that SetOptions changes while the store is open.
 // Zero means the default.
 type Live struct {
-	// CacheSize bounds the memory for blocks, indexes and filters, in bytes (64 MiB).
+	// CacheSize bounds the memory for blocks, indexes, filters and rows, in bytes (64 MiB).
 	CacheSize int64
 	// MemTableSize is the size of one memtable in bytes (64 MiB); a new size
 	// holds from the next memtable on.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gtinside/corecache/engine/base"
 	"github.com/gtinside/corecache/engine/cache"
+	"github.com/gtinside/corecache/engine/rowcache"
 	"github.com/gtinside/corecache/engine/wal"
 )
 
@@ -54,6 +55,7 @@ func Open(dir string, o Options) (db *DB, err error) {
 
 func newDB(dir string, o Options) *DB {
 	db := &DB{opts: o, dir: dir, cache: cache.New(o.CacheSize)}
+	db.rows = rowcache.New(o.CacheSize/rowShare, db.cache.Reserve)
 	db.life, db.end = context.WithCancelCause(context.Background())
 	db.tables = &tables{fs: o.FS, dir: dir, cache: db.cache, max: o.MaxOpenFiles}
 	db.live.Store(&o.Live)

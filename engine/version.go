@@ -155,6 +155,7 @@ type version struct {
 	tombstones []tombstone // ascending by sequence number
 	ranges     *fragments  // the same, for lookups; nil when there are none
 	hidden     []hiding    // what they may hide; normally empty
+	generation uint64      // of the row cache, when the newest of the tables was flushed
 
 	refs atomic.Int32
 }
@@ -242,11 +243,13 @@ type versionEdit struct {
 	tombstones []tombstone
 	dropped    []uint64         // sequence numbers of range tombstones
 	counters   map[uint32]int64 // new totals at flushedSeq
+
+	generation uint64 // of the row cache; 0: unchanged; not in the manifest
 }
 
 // apply returns the version after the edit.
 func (v *version) apply(e *versionEdit) (*version, error) {
-	next := &version{levels: v.levels, tombstones: v.tombstones, ranges: v.ranges}
+	next := &version{levels: v.levels, tombstones: v.tombstones, ranges: v.ranges, generation: max(v.generation, e.generation)}
 	var touched [NumLevels]bool
 	for _, p := range e.removed {
 		touched[p.level] = true

@@ -25,16 +25,20 @@ var allowed = map[string][]string{
 	"engine/memtable":           {"engine/base"},
 	"engine/wal":                {"engine/base", "engine/vfs"},
 	"engine/sstable":            {"engine/base", "engine/vfs", "engine/cache"},
-	"engine":                    {"engine/base", "engine/vfs", "engine/cache", "engine/memtable", "engine/wal", "engine/sstable"},
+	"engine/rowcache":           {"engine/base"},
+	"engine":                    {"engine/base", "engine/vfs", "engine/cache", "engine/rowcache", "engine/memtable", "engine/wal", "engine/sstable"},
+	"replication/stream":        {"engine", "engine/wal", "replication/link"},
 	"replication/link":          {},
 	"replication/link/linktest": {"replication/link"},
-	"replication/stream":        {"engine", "engine/wal", "replication/link"},
 	"replication/fullsync":      {"engine", "engine/vfs", "engine/wal", "replication/link"},
 	"keyspace":                  {"engine", "engine/base", "glob"},
 	"command":                   {"keyspace", "engine", "config", "reply", "glob"},
 	"resp":                      {"command", "config", "reply"},
 	"cmd/corecache":             {"resp", "command", "keyspace", "engine", "engine/sstable", "engine/vfs", "engine/wal", "config"},
 	"integration":               {},
+	"election":                  {"engine/vfs"},
+	"integration/zoo":           {},
+	"replication/protocol":      {},
 }
 
 // TestImports holds every package of the module to the direction of imports.

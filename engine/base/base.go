@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Sequence numbers have 56 bits. Zero is never assigned to a record of the
@@ -101,4 +102,16 @@ var ErrCorrupt = errors.New("corrupt data")
 // Corrupt returns an error that wraps ErrCorrupt and names the place.
 func Corrupt(file string, offset int64, format string, args ...any) error {
 	return fmt.Errorf("%w: %s at offset %d: %s", ErrCorrupt, file, offset, fmt.Sprintf(format, args...))
+}
+
+// Whole is the n of Head for all of a value.
+const Whole = math.MaxInt
+
+// Head returns the first n bytes of a value, or all of it when it is no longer, or when
+// its last bytes matter because they are a deadline.
+func Head(value []byte, kind Kind, n int) []byte {
+	if len(value) <= n || kind == KindSetExpiring {
+		return value
+	}
+	return value[:n]
 }

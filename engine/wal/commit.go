@@ -61,7 +61,7 @@ func (l *Log) wait(seq uint64) error {
 		}
 		l.mu.leading = true
 		l.mu.Unlock()
-		l.commit(Ack(l.ack.Load()) == AckSynced)
+		l.commit(l.AcksSynced())
 		l.mu.Lock()
 	}
 }
@@ -267,7 +267,7 @@ func (l *Log) write(seg *segment, b []byte, off int64) error {
 		return err
 	}
 	end := off + int64(len(b))
-	if !seg.fresh || end <= seg.zeroed || Ack(l.ack.Load()) != AckSynced {
+	if !seg.fresh || end <= seg.zeroed || !l.AcksSynced() {
 		return nil
 	}
 	n := min(zeroAhead, l.o.SegmentSize-end)

@@ -237,10 +237,24 @@ func (l *Log) close() error {
 	for _, s := range append(l.mu.segments, l.mu.prepared...) {
 		err = errors.Join(err, closeFile(s))
 	}
+	if err == nil {
+		l.tidyLocked()
+	}
 	return err
 }
 
-// writeMark notes at the end of the log that everything before is durable. The caller
+// tidyLocked gives back the space that was kept for what does not come any more. Open would do that
+// too, so failures are only counted.
+func (l *Log) tidyLocked() {
+	for _, s := range l.mu.prepared {
+		if l.fs.Remove(s.path) != nil {
+			l.stats.cleanupErrors.Add(1)
+		}
+	}
+	l.mu.prepared = nil
+}
+
+// writeMark notes at the end of the log that everything before is durable, and cuts what is behind. The caller
 // holds the token, exclusively, and everything was synced.
 func (l *Log) writeMark() error {
 	l.mu.Lock()
@@ -254,6 +268,9 @@ func (l *Log) writeMark() error {
 			return nil // everything acknowledged is safe without it
 		}
 		return err
+	}
+	if seg.file.Truncate(off+int64(len(b))) != nil {
+		l.stats.cleanupErrors.Add(1) // it only keeps space that was reserved
 	}
 	return seg.file.Sync()
 }
@@ -275,6 +292,9 @@ func (l *Log) Written() uint64 { return l.written.Load() }
 
 // Synced returns up to which sequence number records survive a loss of power.
 func (l *Log) Synced() uint64 { return l.synced.Load() }
+
+// AcksSynced reports whether records are acknowledged only when they are synced.
+func (l *Log) AcksSynced() bool { return Ack(l.ack.Load()) == AckSynced }
 
 // Acked returns up to which sequence number records are acknowledged at the
 // configured level. A log that failed acknowledges nothing that is only in memory.

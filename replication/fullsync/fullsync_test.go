@@ -588,3 +588,22 @@ func FuzzFormat(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkFetch is a full sync of 64 MB over loopback in frames of 8 KiB, with files of the operating system, synced.
+func BenchmarkFetch(b *testing.B) {
+	b.Chdir(b.TempDir())
+	w := newWorld(b, SourceOptions{FS: vfs.OS}, func(o *engine.Options) {
+		o.FS, o.TableSize, o.MemTableSize, o.LogSegmentSize = vfs.OS, 32<<20, 64<<20, 64<<20
+	})
+	w.net.Direct = true
+	write(b, w.leader, "leader", 64_000)
+	must(b, w.leader.Flush())
+	total := int64(0)
+	for b.Loop() {
+		r, _, serveErr, err := w.sync("f", FetchOptions{Staging: "staging", Progress: func(_, n int64) { total = n }})
+		must(b, errors.Join(serveErr, err))
+		r.Pin.Close()
+		must(b, Discard(vfs.OS, "staging"))
+	}
+	b.SetBytes(total)
+}
