@@ -54,9 +54,12 @@ var mutations = []struct {
 // TestBrokenRules shows that the simulator can fail: without any one of the rules
 // it finds a schedule that goes wrong. CORECACHE_MUTATE bounds the schedules for each.
 func TestBrokenRules(t *testing.T) {
-	most := 20_000
+	most := 100_000
 	if v, err := strconv.Atoi(os.Getenv("CORECACHE_MUTATE")); err == nil {
 		most = v
+	}
+	if testing.Short() {
+		t.Skip("takes a while under the race detector")
 	}
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {

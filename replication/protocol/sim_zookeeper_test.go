@@ -130,6 +130,7 @@ func (z *zookeeper) swap(n *simNode, e *event) Result {
 	z.past = append(z.past, z.state)
 	w.tracef("zookeeper: version %d by %s: %+v", z.version, n.name, z.state)
 	w.check.stateChanged(&old, n)
+	w.recall()
 	for _, m := range w.nodes {
 		if m.up && z.reachable(m) && !w.chance(100) {
 			w.post(w.between(ms/5, 4*ms), event{kind: evStateRead, node: m.id, gen: m.gen, state: z.state, version: z.version})
