@@ -75,7 +75,7 @@ func TestBrokenRules(t *testing.T) {
 	}
 }
 
-// hunt returns the first schedule that goes wrong.
+// hunt returns the first schedule that goes wrong, and does not without the breach.
 func hunt(broken rule, sim simRule, most int) (uint64, error) {
 	var next, found atomic.Int64
 	found.Store(1 << 62)
@@ -85,14 +85,18 @@ func hunt(broken rule, sim simRule, most int) (uint64, error) {
 	for range min(runtime.GOMAXPROCS(0), 8) {
 		wg.Go(func() {
 			w := newWorld()
-			w.broken, w.sim = broken, sim
 			for {
 				seed := next.Add(1)
 				if seed > int64(most) || seed > found.Load() {
 					return
 				}
+				w.broken, w.sim = broken, sim
 				err := w.run(uint64(seed))
 				if err == nil {
+					continue
+				}
+				w.broken, w.sim = 0, 0
+				if w.run(uint64(seed)) != nil {
 					continue
 				}
 				mu.Lock()

@@ -133,6 +133,9 @@ func (c *checker) lose(old *State, n *simNode, has int) {
 	w.tracef("records after %d are lost: all who were in sync lost power", has)
 	c.losses++
 	c.committed = c.committed[:has]
+	if n.commit > has { // what was lost before comes back
+		c.committed = append(c.committed, n.log[has:n.commit]...)
+	}
 	for k := range c.floor {
 		s := min(c.floor[k], has)
 		for s > 0 && int(c.committed[s-1].key) != k {
