@@ -157,6 +157,7 @@ func (n *Node) Received(now int64, from string, m Message) []Action {
 		return n.out
 	}
 	switch {
+	case n.broken.has(noFencing) && m.Kind == Ack:
 	case m.Epoch > n.epoch:
 		n.adopt(m.Epoch, m.leader(from))
 	case m.Epoch < n.epoch && !n.broken.has(noFencing):
