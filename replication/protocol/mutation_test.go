@@ -54,7 +54,7 @@ var mutations = []struct {
 // TestBrokenRules shows that the simulator can fail: without any one of the rules
 // it finds a schedule that goes wrong. CORECACHE_MUTATE bounds the schedules for each.
 func TestBrokenRules(t *testing.T) {
-	most := 100_000
+	most := 300_000
 	if v, err := strconv.Atoi(os.Getenv("CORECACHE_MUTATE")); err == nil {
 		most = v
 	}

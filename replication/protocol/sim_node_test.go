@@ -24,7 +24,6 @@ type simNode struct {
 	rate        int64 // parts per million that the clock is fast
 	pausedUntil int64
 	removed     bool
-	wipe        bool // the disk will be replaced
 
 	// The process.
 	up       bool
