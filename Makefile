@@ -47,7 +47,7 @@ fuzz: ## run each fuzz target for FUZZTIME (60s)
 soak: setup ## the long rounds of the integration tests: kills, large data (SOAKTIME=30m)
 	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 0 -v ./integration
 
-simulate: ## random schedules of the replication protocol: SIMULATE=10m (a time, or a count), SEED= (first, or the one to replay)
+simulate: ## random schedules of the replication protocol: SIMULATE=10m or a count, SEED= of the first; SIMULATE=1 SEED=x replays x
 	CORECACHE_SIMULATE=$(SIMULATE) CORECACHE_SEED=$(or $(SEED),$(shell date +%s%N)) $(GO) test -count=1 -timeout 0 -v -run '^TestSimulate' ./replication/protocol
 
 example: ## write corecache.conf.example anew from the table of parameters
