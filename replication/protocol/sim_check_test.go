@@ -109,6 +109,9 @@ func (c *checker) stateChanged(old *State, n *simNode) {
 		if has := c.holds(n); has < len(c.committed) {
 			c.lose(old, n, has)
 		}
+		if has := len(c.committed); c.losses > 0 && n.commit > has && w.fail == nil {
+			c.committed = append(c.committed, n.log[has:n.commit]...) // what was lost before comes back
+		}
 	}
 	c.members()
 }
@@ -133,9 +136,6 @@ func (c *checker) lose(old *State, n *simNode, has int) {
 	w.tracef("records after %d are lost: all who were in sync lost power", has)
 	c.losses++
 	c.committed = c.committed[:has]
-	if n.commit > has { // what was lost before comes back
-		c.committed = append(c.committed, n.log[has:n.commit]...)
-	}
 	for k := range c.floor {
 		s := min(c.floor[k], has)
 		for s > 0 && int(c.committed[s-1].key) != k {
