@@ -8,7 +8,7 @@ SOAKTIME    ?= 30m
 SIMULATE    ?= 10m
 
 # Packages whose tests also run under the race detector in make test.
-RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./engine/... ./replication/...
+RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./election ./engine/... ./replication/...
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test check setup bench fuzz soak simulate example clean
@@ -22,7 +22,7 @@ build: ## build bin/corecache
 run: build ## start a server on 127.0.0.1:6379 with its data in ./data (ARGS="my.conf --port 7000 ...")
 	exec bin/corecache $(ARGS)
 
-test: setup ## run all tests, the race detector and short fuzz rounds (installs redis-server by apt-get when missing)
+test: setup ## run all tests, the race detector and short fuzz rounds (installs redis-server and zookeeper by apt-get when missing)
 	$(GO) test -timeout 12m ./...
 	$(GO) test -race -short -timeout 10m $(RACE)
 	CORECACHE_RACE=1 $(GO) test -count=1 -run '^(TestKill|TestTransactions|TestStop)' ./integration
@@ -35,7 +35,7 @@ check: ## gofmt, go vet, staticcheck, direction of imports
 	$(STATICCHECK) ./...
 	$(GO) test -count=1 -run '^TestImports' ./cmd/corecache
 
-setup: ## install what the tests need: redis-server and redis-tools, to compare with
+setup: ## install what the tests need: redis-server and redis-tools to compare with, ZooKeeper
 	@scripts/setup
 
 bench: setup build ## compare with Pebble, Badger, goleveldb and redis-server
@@ -44,8 +44,11 @@ bench: setup build ## compare with Pebble, Badger, goleveldb and redis-server
 fuzz: ## run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz $(FUZZTIME)
 
-soak: setup ## the long rounds of the integration tests: kills, large data (SOAKTIME=30m)
-	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 0 -v ./integration
+soak: setup ## the long rounds: millions of operations on models, crashes, every byte damaged, kills, large data, ZooKeeper cut off (SOAKTIME=30m)
+	$(GO) test -count=1 -timeout 0 -run '^(TestModel|TestCrash|TestFault|TestDiskFull|TestEveryByteFlipped)$$' ./engine \
+		-model.seeds=500 -model.ops=5000 -crash.runs=1000 -damage.stride=1
+	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./keyspace -model.steps=50000
+	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -p 1 -count=1 -timeout 0 -v ./integration ./election
 
 simulate: ## random schedules of the replication protocol: SIMULATE=10m or a count, SEED= of the first; SIMULATE=1 SEED=x replays x
 	CORECACHE_SIMULATE=$(SIMULATE) CORECACHE_SEED=$(or $(SEED),$(shell date +%s%N)) $(GO) test -count=1 -timeout 0 -v -run '^TestSimulate' ./replication/protocol

@@ -93,7 +93,7 @@ func (c *Call) conclude(t *keyspace.Txn, f func(t *keyspace.Txn) error) {
 func (c *Call) fail(err error) {
 	text := replyText(err)
 	if text == "" {
-		text = "ERR " + singleLine(err.Error())
+		text = "ERR " + err.Error()
 		c.logError(c.Cmd.full, err)
 	}
 	c.Out.Error(text)
@@ -122,6 +122,16 @@ var replyTexts = [...]struct {
 	{keyspace.ErrNoKey, "ERR no such key"},
 	{errReplyTooLarge, "ERR reply exceeds what may be held in memory (proto-max-bulk-len)"},
 	{errReplyBusy, "ERR too many large replies are being built, try again"},
+}
+
+// positiveArg reads argument i as a number that is not negative. It replies when it is none.
+func (c *Call) positiveArg(i int) (int64, bool) {
+	n, ok := keyspace.ParseInt(c.Args[i])
+	if !ok || n < 0 {
+		c.Out.Error("ERR value is out of range, must be positive")
+		return 0, false
+	}
+	return n, true
 }
 
 // intArg reads argument i as a number of 64 bits. It replies when it is none.

@@ -53,7 +53,7 @@ func shutdown(c *Call) {
 }
 
 func (s *Server) saveNow() bool {
-	return !s.Loading() && s.saves.begin(&s.saves.mu.saving) && s.runSave() == nil
+	return !s.Loading() && s.saves.begin(&s.saves.mu.save) && s.runSave() == nil
 }
 
 // wait is WAIT numreplicas timeout. There are no replicas yet: the reply is 0, after the timeout
@@ -101,13 +101,8 @@ func waitAOF(c *Call) {
 		}
 		return
 	}
-	replicas, ok := keyspace.ParseInt(c.Args[2])
-	if !ok || replicas < 0 {
-		if !ok {
-			c.Out.Error(errNotInteger)
-		} else {
-			c.Out.Error("ERR value is out of range, must be positive")
-		}
+	replicas, ok := c.positiveArg(2)
+	if !ok {
 		return
 	}
 	d, ok := c.parseTimeout(c.Args[3])

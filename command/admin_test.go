@@ -2,6 +2,7 @@ package command
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -103,6 +104,70 @@ func TestInfo(t *testing.T) {
 	c.do("hello 3")
 	if got := c.do("info server"); !strings.HasPrefix(got, "=") {
 		t.Errorf("RESP3: %q", got)
+	}
+}
+
+// infoNumber returns a field of INFO.
+func infoNumber(t *testing.T, c *testClient, name string) int64 {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^` + name + `:(-?\d+)\r$`).FindStringSubmatch(c.do("info everything"))
+	if m == nil {
+		t.Fatalf("INFO has no %s", name)
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Exporters divide and subtract these.
+func TestInfoMemoryFitsTogether(t *testing.T) {
+	c := newClient(t, newServer(t))
+	c.do("set a 1")
+	used, peak, resident := infoNumber(t, c, "used_memory"), infoNumber(t, c, "used_memory_peak"), infoNumber(t, c, "used_memory_rss")
+	if used <= 0 || used > resident || resident > infoNumber(t, c, "used_memory_peak") {
+		t.Errorf("used %d, peak %d, resident %d", used, peak, resident)
+	}
+	for _, name := range []string{"mem_fragmentation_bytes", "allocator_frag_bytes", "allocator_rss_bytes", "used_memory_overhead"} {
+		if n := infoNumber(t, c, name); n < 0 {
+			t.Errorf("%s: %d", name, n)
+		}
+	}
+}
+
+func TestInfoOfTheLog(t *testing.T) {
+	s := newServer(t)
+	c := newClient(t, s)
+	c.do("set a 1")
+	if n := infoNumber(t, c, "aof_current_size"); n <= 0 {
+		t.Errorf("aof_current_size: %d", n)
+	}
+	for name, want := range map[string]int64{"aof_base_size": 0, "aof_pending_rewrite": 0, "aof_buffer_length": 0, "aof_rewrites": 0, "aof_last_rewrite_time_sec": -1} {
+		if n := infoNumber(t, c, name); n != want {
+			t.Errorf("%s: %d", name, n)
+		}
+	}
+	c.want("bgrewriteaof", "+Background append only file rewriting started¦")
+	s.saves.running.Wait()
+	if n, took := infoNumber(t, c, "aof_rewrites"), infoNumber(t, c, "aof_last_rewrite_time_sec"); n != 1 || took < 0 {
+		t.Errorf("%d rewrites, the last of %d s", n, took)
+	}
+}
+
+func TestInfoCountsWatchedKeys(t *testing.T) {
+	s := newServer(t)
+	a, b := newClient(t, s), newClient(t, s)
+	steps := []struct {
+		c    *testClient
+		line string
+		want int64
+	}{{a, "watch x y x", 2}, {b, "watch y z", 3}, {a, "unwatch", 2}, {a, "watch y", 2}, {b, "multi", 2}, {b, "exec", 1}, {a, "reset", 0}}
+	for _, step := range steps {
+		step.c.do(step.line)
+		if n := infoNumber(t, newClient(t, s), "total_watched_keys"); n != step.want {
+			t.Errorf("after %s: %d", step.line, n)
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 type blocking struct {
 	mu struct {
 		sync.Mutex
-		wake chan bool // not nil while the session waits; true: CLIENT UNBLOCK ... ERROR
+		wake chan bool // not nil while CLIENT UNBLOCK may end the waiting; true: with ERROR
 	}
 }
 
@@ -23,10 +23,15 @@ const (
 	waitGone                        // the client has gone or the server closes
 )
 
-// wait blocks the call until event is closed or sends, at most for d (0 = without end). The unit so far is
-// committed and its replies are sent first; afterwards c.Now is read anew. It must not be called
-// inside EXEC.
+// wait blocks the call until event is closed or sends, at most for d (0 = without end), or until CLIENT UNBLOCK
+// ends it. The unit so far is committed and its replies are sent first; afterwards c.Now is read anew. It must not
+// be called inside EXEC.
 func (c *Call) wait(event <-chan struct{}, d time.Duration) waitResult {
+	return c.waitFor(event, d, c.Session.unblockable())
+}
+
+// waitFor is wait with the channel on which CLIENT UNBLOCK wakes the call, nil where it has no say.
+func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool) waitResult {
 	sess := c.Session
 	c.EndUnit(sess, c.Out)
 	sess.Conn.Flush()
@@ -35,8 +40,8 @@ func (c *Call) wait(event <-chan struct{}, d time.Duration) waitResult {
 		c.beginUnit(sess)
 		c.Now = sess.unit.now
 	}()
-	wake := sess.beginBlocking()
-	defer sess.endBlocking()
+	sess.setBlocked(true)
+	defer sess.setBlocked(false)
 	var timeout <-chan time.Time
 	if d > 0 {
 		t := time.NewTimer(d)
@@ -59,22 +64,25 @@ func (c *Call) wait(event <-chan struct{}, d time.Duration) waitResult {
 	return waitGone
 }
 
-func (sess *Session) beginBlocking() <-chan bool {
+// unblockable lets CLIENT UNBLOCK wake the session once, until it is no longer blocked.
+func (sess *Session) unblockable() <-chan bool {
 	wake := make(chan bool, 1)
 	sess.blocking.mu.Lock()
 	sess.blocking.mu.wake = wake
 	sess.blocking.mu.Unlock()
-	sess.blocked.Store(true)
-	sess.server.clients.blocked.Add(1)
 	return wake
 }
 
-func (sess *Session) endBlocking() {
+func (sess *Session) setBlocked(on bool) {
+	sess.blocked.Store(on)
+	if on {
+		sess.server.clients.blocked.Add(1)
+		return
+	}
+	sess.server.clients.blocked.Add(-1)
 	sess.blocking.mu.Lock()
 	sess.blocking.mu.wake = nil
 	sess.blocking.mu.Unlock()
-	sess.blocked.Store(false)
-	sess.server.clients.blocked.Add(-1)
 }
 
 // unblock ends the waiting of a blocked session and reports whether there was one to end.
@@ -176,8 +184,7 @@ func (s *Server) waitPause(c *Call) bool {
 		if over == nil {
 			continue
 		}
-		switch c.wait(over, 0) {
-		case waitGone:
+		if c.waitFor(over, 0, nil) == waitGone {
 			c.Session.CloseAfterReply()
 			return false
 		}

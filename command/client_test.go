@@ -211,6 +211,21 @@ func TestUnblock(t *testing.T) {
 	}
 }
 
+// A client that a pause holds back waits for nothing that CLIENT UNBLOCK could end.
+func TestUnblockLeavesPausedClients(t *testing.T) {
+	s := newServer(t)
+	admin, c := newClient(t, s), newClient(t, s)
+	admin.want("client pause 100000 write", "+OK¦")
+	done := make(chan string)
+	go func() { done <- c.do("set a 1") }()
+	blockedNow(t, c.sess)
+	admin.want(fmt.Sprintf("client unblock %d error", c.sess.ID), ":0¦")
+	admin.want("client unpause", "+OK¦")
+	if got := <-done; got != "+OK\r\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestCloseReleasesBlockedClients(t *testing.T) {
 	s := newServer(t)
 	c := newClient(t, s)

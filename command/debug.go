@@ -63,6 +63,9 @@ var debugSubs = map[string]struct {
 	"replybuffer":                  {4, 4, debugOK},
 	"dict-resizing":                {3, 3, debugOK},
 	"script":                       {3, 4, debugOK},
+	"populate":                     {3, 5, debugPopulate},
+	"digest":                       {2, 2, debugDigest},
+	"digest-value":                 {2, math.MaxInt, debugDigestValue},
 	"reload":                       {2, 5, debugReload},
 	"loadaof":                      {2, 2, debugReload},
 	"flush":                        {2, 2, debugReload},
@@ -102,7 +105,7 @@ func debugSleep(c *Call) {
 	d := time.Duration(min(f, maxSleep.Seconds()) * float64(time.Second))
 	if d > 0 && c.Txn == nil {
 		start := c.nanos()
-		c.wait(nil, d)
+		c.waitFor(nil, d, nil)
 		c.Session.lap.start -= c.nanos() - start // SLOWLOG is to show the sleep
 	}
 	c.Out.OK()
@@ -172,7 +175,7 @@ func debugActiveExpire(c *Call) {
 	c.Out.OK()
 }
 
-func debugError(c *Call) { c.Out.Error(singleLine(cString(c.Args[2]))) }
+func debugError(c *Call) { c.Out.Error(cString(c.Args[2])) }
 
 func debugLog(c *Call) {
 	c.Log.Warnf("DEBUG LOG: %q", c.Args[2])
@@ -199,7 +202,7 @@ func debugStringMatchLen(c *Call) {
 // debugReload writes all memtables to tables, the nearest to a reload that makes sense here.
 func debugReload(c *Call) {
 	if err := c.DB.Flush(); err != nil {
-		c.Out.Error("ERR " + singleLine(err.Error()))
+		c.Out.Error("ERR " + err.Error())
 		return
 	}
 	c.Out.OK()
@@ -208,7 +211,7 @@ func debugReload(c *Call) {
 // debugCompact brings all data into its last level; an own extension for tests and operators.
 func debugCompact(c *Call) {
 	if err := c.DB.Compact(nil, nil); err != nil {
-		c.Out.Error("ERR " + singleLine(err.Error()))
+		c.Out.Error("ERR " + err.Error())
 		return
 	}
 	c.Out.OK()
@@ -291,10 +294,13 @@ func debugHelp(c *Call) {
 		"DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
 		"CHANGE-REPL-ID", "    Change the replication IDs of the instance.",
 		"COMPACT", "    Compact all data into its last level.",
+		"DIGEST", "    Output a hex signature representing the current DB content.",
+		"DIGEST-VALUE <key> [<key> ...]", "    Output a hex signature of the values of all the specified keys.",
 		"ERROR <string>", "    Return a Redis protocol error with <string> as message. Useful for clients", "    unit tests to simulate Redis errors.",
 		"LOG <message>", "    Write <message> to the server log.",
 		"OBJECT <key>", "    Show low level info about `key` and associated value.",
 		"PANIC", "    Panic in the command; the server goes on.",
+		"POPULATE <count> [<prefix>] [<size>]", "    Create <count> string keys named key:<num>. If <prefix> is specified then", "    it is used instead of the 'key' prefix. Key is not overwritten if it exists.",
 		"PROTOCOL <type>", "    Reply with a test value of the specified type. <type> can be: string,",
 		"    integer, double, bignum, null, array, set, map, attrib, push, verbatim,", "    true, false.",
 		"RELOAD", "    Write everything in memory to tables on disk.",

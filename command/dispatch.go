@@ -97,6 +97,11 @@ func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 	return err
 }
 
+// EndsAtOnce reports whether EndUnit will not wait for a disk or for other machines.
+func (s *Server) EndsAtOnce(sess *Session) bool {
+	return !sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite)
+}
+
 // waitCommit is Wait, watched by the latency monitor.
 func (s *Server) waitCommit(sess *Session) error {
 	if s.set.latencyThreshold.Int() == 0 {
@@ -122,7 +127,7 @@ const errLoading = "LOADING Redis is loading the dataset in memory"
 const outcomeUnknown = "UNKNOWN the outcome of this command is unknown, it may have been executed: "
 
 func (s *Server) replaceReplies(sess *Session, w *reply.Writer, cause error) {
-	text := outcomeUnknown + singleLine(cause.Error())
+	text := outcomeUnknown + cause.Error()
 	old := append([]byte(nil), w.Buf...)
 	pos := 0
 	w.Buf = w.Buf[:0]
@@ -221,7 +226,7 @@ func (s *Server) rejectUnknown(c *Call) bool {
 		name := cString(c.Args[1])
 		text := "ERR unknown subcommand '" + clip(name, 128) + "'. Try " + c.Cmd.upper + " HELP."
 		c.Cmd = nil // Redis counts no rejected call
-		return s.reject(c, singleLine(text))
+		return s.reject(c, text)
 	}
 	if equalFold(c.Args[0], "host:") || equalFold(c.Args[0], "post") {
 		return s.rejectHTTP(c)
@@ -237,7 +242,7 @@ func (s *Server) rejectUnknown(c *Call) bool {
 		n += len(arg)
 		b.WriteString(arg)
 	}
-	return s.reject(c, singleLine(b.String()))
+	return s.reject(c, b.String())
 }
 
 // rejectHTTP closes a connection over which a browser was tricked to send a request.
@@ -324,7 +329,7 @@ func (sess *Session) muteReply(w *reply.Writer, start int) {
 
 // misconf is the refusal of a write of which nothing was executed.
 func misconf(err error) string {
-	return "MISCONF Errors writing to the AOF file: " + singleLine(err.Error())
+	return "MISCONF Errors writing to the AOF file: " + err.Error()
 }
 
 // WriteFailed replies to a write which the keyspace could not apply.
@@ -334,7 +339,7 @@ func misconf(err error) string {
 func (c *Call) WriteFailed(err error) {
 	if errors.Is(err, engine.ErrReadOnly) {
 		c.refuseWrites(err)
-		c.Out.Error(outcomeUnknown + singleLine(err.Error()))
+		c.Out.Error(outcomeUnknown + err.Error())
 		return
 	}
 	if errors.Is(err, errPanic) {
@@ -348,14 +353,6 @@ func (c *Call) WriteFailed(err error) {
 func (s *Server) refuseWrites(err error) {
 	s.refused.CompareAndSwap(nil, &err)
 	s.gates.Or(gateWritesRefused)
-}
-
-// singleLine makes text fit for an error reply.
-func singleLine(text string) string {
-	if !strings.ContainsAny(text, "\r\n") {
-		return text
-	}
-	return strings.NewReplacer("\r", " ", "\n", " ").Replace(text)
 }
 
 // cString cuts at the first zero byte, as C's %s does.

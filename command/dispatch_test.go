@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gtinside/corecache/engine"
+	"github.com/gtinside/corecache/engine/vfs"
 )
 
 func TestUnknownCommands(t *testing.T) {
@@ -195,6 +196,33 @@ func TestWritesAreRefusedOnceTheLogHasFailed(t *testing.T) {
 	})
 	if got := c.do("info persistence"); !strings.Contains(got, "aof_last_write_status:err\r\n") {
 		t.Error("INFO does not tell")
+	}
+}
+
+// A full disk refuses writes and says so, until there is space again.
+func TestDiskFull(t *testing.T) {
+	var disk vfs.DiskFull
+	c := newClient(t, newServerOn(t, vfs.NewFault(vfs.NewMem(), disk.Policy)))
+	c.want("set a 1", "+OK¦")
+	disk.Fill(0)
+	if got := c.do("set a 2"); !strings.HasPrefix(got, "-UNKNOWN ") {
+		t.Errorf("the write that found the disk full: %q", got)
+	}
+	for _, line := range []string{"set a 3", "del a", "incr n"} {
+		if got := c.do(line); !strings.HasPrefix(got, "-MISCONF ") {
+			t.Errorf("%s on a full disk: %q", line, got)
+		}
+	}
+	if got := c.do("get a"); got != "$1\r\n1\r\n" {
+		t.Errorf("GET on a full disk: %q", got)
+	}
+	if got := c.do("info persistence"); !strings.Contains(got, "aof_last_write_status:err\r\n") {
+		t.Error("INFO does not tell of the full disk")
+	}
+	disk.Relieve()
+	c.wantAll([][2]string{{"set b 1", "+OK¦"}, {"get a", "$1¦2¦"}, {"exists n", ":0¦"}})
+	if got := c.do("info persistence"); !strings.Contains(got, "aof_last_write_status:ok\r\n") {
+		t.Error("INFO does not tell of the space")
 	}
 }
 

@@ -10,7 +10,7 @@
 // command table holds; session.go is the state of one client; server.go is what
 // all handlers share. The rest is a file per family or facility: connection.go, client.go
 // and clients.go (connections), string.go, key.go and transaction.go (data, through
-// access.go), admin.go, config.go, info.go, memory.go, persistence.go and debug.go (the
+// access.go), admin.go, config.go, info.go, memory.go, persistence.go, debug.go and digest.go (the
 // server), introspect.go, syntax.go and keys.go (COMMAND), stats.go, slowlog.go, latency.go
 // and monitor.go (watching), block.go (whatever makes a client wait).
 //

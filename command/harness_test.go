@@ -19,8 +19,14 @@ import (
 // newServer returns a server with data in memory, configured by words like "--maxclients 5".
 func newServer(t testing.TB, words ...string) *Server {
 	t.Helper()
+	return newServerOn(t, vfs.NewMem(), words...)
+}
+
+// newServerOn is newServer with the data in a file system.
+func newServerOn(t testing.TB, fs vfs.FS, words ...string) *Server {
+	t.Helper()
 	s := newLoadingServer(t, words...)
-	db, err := engine.Open("db", engine.Options{FS: vfs.NewMem()})
+	db, err := engine.Open("db", engine.Options{FS: fs})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -158,9 +158,16 @@ func infoClients(w *infoWriter) {
 	w.line("pubsub_clients", 0)
 	w.line("watching_clients", w.clients.watching())
 	w.line("clients_in_timeout_table", w.clients.blocked.Load())
-	w.line("total_watched_keys", 0)
+	w.line("total_watched_keys", w.watchedKeys())
 	w.line("total_blocking_keys", 0)
 	w.line("total_blocking_keys_on_nokey", 0)
+}
+
+func (s *Server) watchedKeys() int64 {
+	if s.Loading() {
+		return 0
+	}
+	return s.Keyspace.Watched()
 }
 
 func infoMemory(w *infoWriter) {
@@ -168,18 +175,17 @@ func infoMemory(w *infoWriter) {
 	dataset := int64(0)
 	if !w.Loading() {
 		m := w.DB.Metrics()
-		dataset = m.MemTableBytes + m.Cache.Used
+		dataset = min(m.MemTableBytes+m.Cache.Used, p.used)
 	}
-	overhead := max(p.heap-dataset, 0)
-	w.sizes("used_memory", p.heap)
+	w.sizes("used_memory", p.used)
 	w.sizes("used_memory_rss", p.resident)
 	w.sizes("used_memory_peak", p.peak)
-	w.line("used_memory_peak_perc", fmt.Sprintf("%.2f%%", percent(p.resident, p.peak)))
-	w.line("used_memory_overhead", overhead)
+	w.line("used_memory_peak_perc", fmt.Sprintf("%.2f%%", percent(p.used, p.peak)))
+	w.line("used_memory_overhead", p.used-dataset)
 	w.line("used_memory_startup", 0)
 	w.line("used_memory_dataset", dataset)
-	w.line("used_memory_dataset_perc", fmt.Sprintf("%.2f%%", percent(dataset, p.heap)))
-	w.line("allocator_allocated", p.heap)
+	w.line("used_memory_dataset_perc", fmt.Sprintf("%.2f%%", percent(dataset, p.used)))
+	w.line("allocator_allocated", p.used)
 	w.line("allocator_active", p.runtime)
 	w.line("allocator_resident", p.resident)
 	w.sizes("total_system_memory", p.system)
@@ -195,14 +201,14 @@ func infoMemory(w *infoWriter) {
 	w.sizes("used_memory_scripts", 0)
 	w.sizes("maxmemory", w.Config.Int("maxmemory"))
 	w.line("maxmemory_policy", w.Config.String("maxmemory-policy"))
-	w.float("allocator_frag_ratio", quotient(p.runtime, p.heap))
-	w.line("allocator_frag_bytes", p.runtime-p.heap)
+	w.float("allocator_frag_ratio", quotient(p.runtime, p.used))
+	w.line("allocator_frag_bytes", p.runtime-p.used)
 	w.float("allocator_rss_ratio", quotient(p.resident, p.runtime))
 	w.line("allocator_rss_bytes", p.resident-p.runtime)
 	w.float("rss_overhead_ratio", 1)
 	w.line("rss_overhead_bytes", 0)
-	w.float("mem_fragmentation_ratio", quotient(p.resident, p.heap))
-	w.line("mem_fragmentation_bytes", p.resident-p.heap)
+	w.float("mem_fragmentation_ratio", quotient(p.resident, p.used))
+	w.line("mem_fragmentation_bytes", p.resident-p.used)
 	w.line("mem_not_counted_for_evict", 0)
 	w.line("mem_replication_backlog", 0)
 	w.line("mem_total_replication_buffers", 0)
@@ -219,10 +225,11 @@ func infoMemory(w *infoWriter) {
 func infoPersistence(w *infoWriter) {
 	v := &w.saves
 	loading := w.Loading()
-	last := uint64(0)
+	var m engine.Metrics
 	if !loading {
-		last = w.DB.Last()
+		m = w.DB.Metrics()
 	}
+	last := m.Last
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	w.line("loading", bit(loading))
@@ -234,25 +241,31 @@ func infoPersistence(w *infoWriter) {
 	w.line("current_save_keys_processed", 0)
 	w.line("current_save_keys_total", 0)
 	w.line("rdb_changes_since_last_save", last-min(v.mu.written, last))
-	w.line("rdb_bgsave_in_progress", bit(v.mu.saving))
+	w.line("rdb_bgsave_in_progress", bit(v.mu.save.running))
 	w.line("rdb_last_save_time", v.mu.last.Unix())
-	w.line("rdb_last_bgsave_status", status(v.mu.err))
-	w.line("rdb_last_bgsave_time_sec", secondsOr(v.mu.count > 0 || v.mu.err != nil, v.mu.took))
-	w.line("rdb_current_bgsave_time_sec", secondsOr(v.mu.saving, time.Since(v.mu.begun)))
-	w.line("rdb_saves", v.mu.count)
+	w.line("rdb_last_bgsave_status", status(v.mu.save.err))
+	w.line("rdb_last_bgsave_time_sec", v.mu.save.seconds())
+	w.line("rdb_current_bgsave_time_sec", v.mu.save.current())
+	w.line("rdb_saves", v.mu.save.done)
 	w.line("rdb_last_cow_size", 0)
 	w.line("rdb_last_load_keys_expired", 0)
 	w.line("rdb_last_load_keys_loaded", 0)
 	w.line("aof_enabled", 1)
-	w.line("aof_rewrite_in_progress", bit(v.mu.rewriting))
+	w.line("aof_rewrite_in_progress", bit(v.mu.rewrite.running))
 	w.line("aof_rewrite_scheduled", 0)
-	w.line("aof_last_rewrite_time_sec", -1)
-	w.line("aof_current_rewrite_time_sec", secondsOr(v.mu.rewriting, time.Since(v.mu.begun)))
-	w.line("aof_last_bgrewrite_status", "ok")
-	w.line("aof_rewrites", 0)
-	w.line("aof_rewrites_consecutive_failures", 0)
-	w.line("aof_last_write_status", w.writeStatus())
+	w.line("aof_last_rewrite_time_sec", v.mu.rewrite.seconds())
+	w.line("aof_current_rewrite_time_sec", v.mu.rewrite.current())
+	w.line("aof_last_bgrewrite_status", status(v.mu.rewrite.err))
+	w.line("aof_rewrites", v.mu.rewrite.done)
+	w.line("aof_rewrites_consecutive_failures", v.mu.rewrite.failures)
+	w.line("aof_last_write_status", w.writeStatus(&m))
 	w.line("aof_last_cow_size", 0)
+	w.line("aof_current_size", m.Log.DiskSize)
+	w.line("aof_base_size", 0)
+	w.line("aof_pending_rewrite", 0)
+	w.line("aof_buffer_length", 0)
+	w.line("aof_pending_bio_fsync", 0)
+	w.line("aof_delayed_fsync", 0)
 	w.line("module_fork_in_progress", 0)
 	w.line("module_fork_last_cow_size", 0)
 	if loading {
@@ -264,9 +277,10 @@ func infoPersistence(w *infoWriter) {
 	}
 }
 
-func (s *Server) writeStatus() string {
-	if p := s.refused.Load(); p != nil {
-		return status(*p)
+// writeStatus is "err" while writes are refused, also if only until there is space on the disk again.
+func (s *Server) writeStatus(m *engine.Metrics) string {
+	if s.refused.Load() != nil || m.Log.Failed || m.Log.Full {
+		return "err"
 	}
 	return "ok"
 }
@@ -478,6 +492,7 @@ func infoEngine(w *infoWriter) {
 func infoCache(w *infoWriter, m *engine.Metrics) {
 	w.line("cache_capacity_bytes", m.Cache.Capacity)
 	w.line("cache_used_bytes", m.Cache.Used)
+	fmt.Fprintf(&w.b, "cache_rows:lookups=%d,hits=%d,bytes=%d,capacity=%d\r\n", m.Rows.Lookups, m.Rows.Hits, m.Rows.Used, m.Rows.Capacity)
 	for i := range m.Cache.Classes {
 		c := &m.Cache.Classes[i]
 		fmt.Fprintf(&w.b, "cache_%s:hits=%d,misses=%d,evictions=%d,blocks=%d,bytes=%d\r\n", cacheClass(i), c.Hits, c.Misses, c.Evictions, c.Count, c.Bytes)

@@ -147,7 +147,7 @@ func (c *Call) parseExpireCondition() (cond keyspace.ExpireCondition, ok bool) {
 		case c.Is(i, "lt"):
 			cond |= keyspace.IfEarlier
 		default:
-			c.Out.Error("ERR Unsupported option " + singleLine(cString(c.Args[i])))
+			c.Out.Error("ERR Unsupported option " + cString(c.Args[i]))
 			return 0, false
 		}
 	}

@@ -82,7 +82,7 @@ var keyCases = [][2]string{
 	{"expire a 100 xx", ":0¦"},
 	{"expire a 100 gt", ":0¦"},
 	{"expire a 100 lt", ":1¦"},
-	{"expire a 100 xx gt", ":0¦"},
+	{"expire a 90 xx gt", ":0¦"},
 	{"expire a 100 nx xx", "-ERR NX and XX, GT or LT options at the same time are not compatible¦"},
 	{"expire a 100 nx gt", "-ERR NX and XX, GT or LT options at the same time are not compatible¦"},
 	{"expire a 100 gt lt", "-ERR GT and LT options at the same time are not compatible¦"},

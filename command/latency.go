@@ -190,7 +190,7 @@ func latencyGraph(c *Call) {
 	event := string(c.Args[2])
 	samples := c.latency.history(event)
 	if len(samples) == 0 {
-		c.Out.Error("ERR No samples available for event '" + event + "'")
+		c.Out.Error("ERR No samples available for event '" + cString(c.Args[2]) + "'")
 		return
 	}
 	c.Out.Verbatim("txt", drawLatency(event, samples, c.Now/1000))

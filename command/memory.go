@@ -7,38 +7,42 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"syscall"
 
 	"github.com/gtinside/corecache/keyspace"
 )
 
 // processMemory is what the process uses, in bytes.
 type processMemory struct {
-	heap     int64 // live and not yet collected objects
+	used     int64 // allocated and resident: a memtable's room counts as it fills
 	runtime  int64 // all that the Go runtime has mapped and not returned
 	resident int64
-	peak     int64 // largest resident size seen by memoryUse
+	peak     int64 // the largest resident size ever
 	system   int64 // of the machine
 }
-
-var peakResident atomic.Int64
 
 // memoryUse reads the process' memory. It costs some microseconds.
 func memoryUse() processMemory {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	p := processMemory{heap: int64(m.HeapAlloc), runtime: int64(m.Sys - m.HeapReleased), resident: residentSize(), system: systemMemory()}
+	p := processMemory{resident: residentSize(), system: systemMemory()}
+	p.runtime = int64(m.Sys - m.HeapReleased)
 	if p.resident == 0 {
 		p.resident = p.runtime
 	}
-	for {
-		old := peakResident.Load()
-		if p.resident <= old || peakResident.CompareAndSwap(old, p.resident) {
-			break
-		}
-	}
-	p.peak = peakResident.Load()
+	p.runtime = min(p.runtime, p.resident) // much of it is reserved only
+	p.used = min(int64(m.HeapAlloc), p.resident)
+	p.peak = max(peakResident(), p.resident)
 	return p
+}
+
+// peakResident asks the system for the largest resident size, 0 when it does not tell.
+func peakResident() int64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return u.Maxrss * 1024
 }
 
 // residentSize reads /proc/self/statm, 0 where there is none.
@@ -119,8 +123,7 @@ func memoryStats(c *Call) {
 	}
 	m := c.DB.Metrics()
 	clientBytes := c.clientMemory()
-	dataset := m.MemTableBytes + m.Cache.Used
-	overhead := max(p.heap-dataset, 0)
+	dataset := min(m.MemTableBytes+m.Cache.Used, p.used)
 	w := c.Out
 	at, n := w.Len(), 0
 	num := func(name string, v int64) {
@@ -134,7 +137,7 @@ func memoryStats(c *Call) {
 		n++
 	}
 	num("peak.allocated", p.peak)
-	num("total.allocated", p.heap)
+	num("total.allocated", p.used)
 	num("startup.allocated", 0)
 	num("replication.backlog", 0)
 	num("clients.slaves", 0)
@@ -143,23 +146,23 @@ func memoryStats(c *Call) {
 	num("aof.buffer", 0)
 	num("lua.caches", 0)
 	num("functions.caches", 0)
-	num("overhead.total", overhead)
+	num("overhead.total", p.used-dataset)
 	num("keys.count", keys)
 	num("keys.bytes-per-key", dataset/max(keys, 1))
 	num("dataset.bytes", dataset)
-	ratio("dataset.percentage", percent(dataset, p.heap))
-	ratio("peak.percentage", percent(p.resident, p.peak))
-	num("allocator.allocated", p.heap)
+	ratio("dataset.percentage", percent(dataset, p.used))
+	ratio("peak.percentage", percent(p.used, p.peak))
+	num("allocator.allocated", p.used)
 	num("allocator.active", p.runtime)
 	num("allocator.resident", p.resident)
-	ratio("allocator-fragmentation.ratio", quotient(p.runtime, p.heap))
-	num("allocator-fragmentation.bytes", p.runtime-p.heap)
+	ratio("allocator-fragmentation.ratio", quotient(p.runtime, p.used))
+	num("allocator-fragmentation.bytes", p.runtime-p.used)
 	ratio("allocator-rss.ratio", quotient(p.resident, p.runtime))
 	num("allocator-rss.bytes", p.resident-p.runtime)
 	ratio("rss-overhead.ratio", 1)
 	num("rss-overhead.bytes", 0)
-	ratio("fragmentation", quotient(p.resident, p.heap))
-	num("fragmentation.bytes", p.resident-p.heap)
+	ratio("fragmentation", quotient(p.resident, p.used))
+	num("fragmentation.bytes", p.resident-p.used)
 	num("memtables.bytes", m.MemTableBytes)
 	num("block-cache.bytes", m.Cache.Used)
 	w.InsertMap(at, n)

@@ -17,17 +17,39 @@ type saves struct {
 
 	mu struct {
 		sync.Mutex
-		saving    bool
-		rewriting bool
-		begun     time.Time
-		last      time.Time // of the last successful save; at first the start of the server
-		took      time.Duration
-		count     int64
-		err       error // of the last save
-		closed    bool
-		written   uint64 // the engine's last sequence number at the last save
+		closed  bool
+		save    activity  // SAVE and BGSAVE
+		rewrite activity  // BGREWRITEAOF
+		last    time.Time // of the last successful save; at first the start of the server
+		written uint64    // the engine's last sequence number at the last save
 	}
 }
+
+// activity is what runs once at a time, and how it went before.
+type activity struct {
+	running  bool
+	begun    time.Time // the last one
+	took     time.Duration
+	err      error
+	done     int64 // that succeeded
+	failures int64 // since one succeeded
+}
+
+// ended notes the end of the activity.
+func (a *activity) ended(err error) {
+	a.running, a.took, a.err = false, time.Since(a.begun), err
+	if err != nil {
+		a.failures++
+		return
+	}
+	a.done, a.failures = a.done+1, 0
+}
+
+// seconds is how long the last one took, in whole seconds, -1 when there was none.
+func (a *activity) seconds() int64 { return secondsOr(a.done+a.failures > 0, a.took) }
+
+// current is for how long one is running, in whole seconds, -1 when none is.
+func (a *activity) current() int64 { return secondsOr(a.running, time.Since(a.begun)) }
 
 // checkpointsKept is the number of checkpoints kept: the newest, and the one before for whoever
 // is copying it.
@@ -36,14 +58,13 @@ const checkpointsKept = 2
 func (v *saves) init(now time.Time) { v.mu.last = now }
 
 // begin claims one of the two activities; false when it is under way or the server closes.
-func (v *saves) begin(active *bool) bool {
+func (v *saves) begin(a *activity) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if *active || v.mu.closed {
+	if a.running || v.mu.closed {
 		return false
 	}
-	*active = true
-	v.mu.begun = time.Now()
+	a.running, a.begun = true, time.Now()
 	v.running.Add(1)
 	return true
 }
@@ -56,7 +77,7 @@ func (v *saves) wait() {
 	v.running.Wait()
 }
 
-// runSave makes the checkpoint after begin(&saving).
+// runSave makes the checkpoint after begin(&save).
 func (s *Server) runSave() error {
 	defer s.saves.running.Done()
 	seq := s.DB.Committed()
@@ -64,14 +85,12 @@ func (s *Server) runSave() error {
 	dir, err := s.checkpoint(start)
 	s.saves.mu.Lock()
 	defer s.saves.mu.Unlock()
-	s.saves.mu.saving, s.saves.mu.err = false, err
-	s.saves.mu.took = time.Since(start)
+	s.saves.mu.save.ended(err)
 	if err != nil {
 		s.Log.WithError(err).Error("saving a checkpoint failed")
 		return err
 	}
 	s.saves.mu.last, s.saves.mu.written = time.Now(), seq
-	s.saves.mu.count++
 	s.Log.WithField("dir", dir).Info("checkpoint saved")
 	return nil
 }
@@ -88,12 +107,9 @@ func (s *Server) checkpointDir() string {
 // its own until it is complete, and removes all but the newest checkpoints.
 func (s *Server) checkpoint(now time.Time) (string, error) {
 	parent := s.checkpointDir()
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return "", err
-	}
 	dir := filepath.Join(parent, now.UTC().Format("20060102-150405.000"))
 	unfinished := dir + unfinishedSuffix
-	if err := s.DB.Checkpoint(unfinished); err != nil {
+	if err := s.DB.Checkpoint(unfinished); err != nil { // it makes the folders above, durably
 		return "", fmt.Errorf("%w%s", err, alsoFailed(os.RemoveAll(unfinished)))
 	}
 	if err := os.Rename(unfinished, dir); err != nil {
@@ -157,7 +173,7 @@ func removeOldCheckpoints(parent string) error {
 }
 
 func save(c *Call) {
-	if !c.saves.begin(&c.saves.mu.saving) {
+	if !c.saves.begin(&c.saves.mu.save) {
 		c.Out.Error("ERR Background save already in progress")
 		return
 	}
@@ -173,7 +189,7 @@ func bgsave(c *Call) {
 		c.Out.Error(errSyntax)
 		return
 	}
-	if !c.saves.begin(&c.saves.mu.saving) {
+	if !c.saves.begin(&c.saves.mu.save) {
 		c.Out.Error("ERR Background save already in progress")
 		return
 	}
@@ -190,7 +206,7 @@ func lastSave(c *Call) {
 // bgRewriteAOF shortens what a restart has to replay: it flushes the memtables, which is what
 // a rewrite of the append-only file is for in Redis.
 func bgRewriteAOF(c *Call) {
-	if !c.saves.begin(&c.saves.mu.rewriting) {
+	if !c.saves.begin(&c.saves.mu.rewrite) {
 		c.Out.Error("ERR Background append only file rewriting already in progress")
 		return
 	}
@@ -200,10 +216,11 @@ func bgRewriteAOF(c *Call) {
 
 func (s *Server) runRewrite() {
 	defer s.saves.running.Done()
-	if err := s.DB.Flush(); err != nil {
+	err := s.DB.Flush()
+	if err != nil {
 		s.Log.WithError(err).Error("BGREWRITEAOF: flushing failed")
 	}
 	s.saves.mu.Lock()
 	defer s.saves.mu.Unlock()
-	s.saves.mu.rewriting = false
+	s.saves.mu.rewrite.ended(err)
 }

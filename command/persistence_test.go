@@ -98,7 +98,7 @@ func TestBackgroundSave(t *testing.T) {
 	c.want("bgsave schedule", "+Background saving started¦")
 	s.saves.running.Wait()
 	s.saves.mu.Lock()
-	s.saves.mu.saving = true
+	s.saves.mu.save.running = true
 	s.saves.mu.Unlock()
 	c.want("bgsave", "-ERR Background save already in progress¦")
 	c.want("save", "-ERR Background save already in progress¦")
@@ -140,7 +140,7 @@ func TestShutdown(t *testing.T) {
 	}
 	saved := newClient(t, s)
 	saved.want("shutdown save", "")
-	if s.saves.mu.count != 1 || calls != 2 {
+	if s.saves.mu.save.done != 1 || calls != 2 {
 		t.Error("SHUTDOWN SAVE does not save")
 	}
 	s.hooks.Shutdown = nil

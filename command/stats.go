@@ -41,7 +41,7 @@ func (r *rowStats) histogram() *histogram {
 // lapMax bounds the commands that share one clock reading.
 const lapMax = 16
 
-// lap is a run of equal fast commands of one session, timed together.
+// lap is a run of equal commands of one session, fast ones or writes, timed together.
 //
 // Only the command that ends a lap can have been slow: a lap ends
 // with the first command after which the tick has moved on, so whatever ran before
@@ -78,7 +78,7 @@ func (s *Server) endCommand(c *Call, failed bool) {
 	if failed {
 		c.Cmd.failed.Add(1)
 	}
-	if c.Cmd.Flags&Fast == 0 || l.n >= lapMax || l.tick != s.tick.Load() || c.Session.unit.exact {
+	if c.Cmd.Flags&(Fast|Write) == 0 || l.n >= lapMax || l.tick != s.tick.Load() || c.Session.unit.exact {
 		s.endLap(c.Session, c)
 	}
 }

@@ -124,7 +124,7 @@ func (c *Call) runQueue(queue []Queued) {
 func queuedKeys(queue []Queued) (keys [][]byte, all bool) {
 	for _, q := range queue {
 		refs, ok := q.Cmd.keyRefs(q.Args)
-		if !ok && q.Cmd.Flags&(Write|ReadOnly) != 0 {
+		if !ok && q.Cmd.Flags&(Write|ReadOnly) != 0 || q.Cmd.Flags&Protected != 0 { // DEBUG names no keys, and reads some
 			return nil, true
 		}
 		for _, ref := range refs {

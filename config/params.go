@@ -2,9 +2,9 @@ package config
 
 import "math"
 
-// The table, in the order of the example file. params_storage.go has the rows of the
-// storage engine, params_fixed.go those that only answer.
-var params = join(networkParams, tlsParams, generalParams, durabilityParams, memoryParams, storageParams,
+// The table, in the order of the example file. params_cluster.go and params_storage.go have the rows of
+// the cluster and of the storage engine, params_fixed.go those that only answer.
+var params = join(networkParams, tlsParams, generalParams, clusterParams, durabilityParams, memoryParams, storageParams,
 	limitParams, observeParams, fixedParams)
 
 func join(groups ...[]Param) (all []Param) {
@@ -43,6 +43,8 @@ var networkParams = []Param{
 		Doc: "Password that clients must give with AUTH or HELLO; empty = none."},
 	{Name: "maxclients", Group: "Network", Kind: Int, Default: "10000", Min: 1, Max: 1 << 20, Unit: "connections", Live: true,
 		Doc: "Connections served at the same time; more get an error. The limit of open files of the process applies."},
+	{Name: "io-threads", Group: "Network", Kind: Int, Default: "0", Max: 128, Unit: "event loops",
+		Doc: "Event loops that serve clients; 0 = one for each processor, at most 16. A command that takes long does not hold up the other clients of its loop."},
 }
 
 var tlsParams = []Param{
@@ -90,7 +92,7 @@ var durabilityParams = []Param{
 		Doc: "When the log reaches the disk. always: before a write is answered. everysec: a write is answered when the operating system has it, so that it outlives the process, and reaches the disk within a second. no: likewise, with the time left to the operating system."},
 	{Name: "log-segment-size", Group: "Durability", Kind: Bytes, Default: "64mb", Min: mb, Max: gb, Unit: "bytes",
 		Doc: "Size of one file of the log. Files are reused."},
-	{Name: "log-keep-bytes", Group: "Durability", Kind: Bytes, Default: "0", Max: math.MaxInt64, Unit: "bytes",
+	{Name: "log-keep-bytes", Group: "Durability", Kind: Bytes, Default: "0", Max: math.MaxInt64, Unit: "bytes", Live: true,
 		Doc: "How much of the log is kept behind what recovery needs."},
 }
 
@@ -98,7 +100,7 @@ var memoryParams = []Param{
 	{Name: "maxmemory", Group: "Memory", Kind: Bytes, Default: "1gb", Min: 64 * mb, Max: math.MaxInt64, Unit: "bytes", Live: true,
 		Doc: "Memory budget of the whole process: memtables, block cache, filters, client buffers, and what the runtime needs. The data is on disk and may be many times larger; nothing is evicted when it is. A change moves the block cache, when cache-size is 0, and the limit of the garbage collector."},
 	{Name: "cache-size", Group: "Memory", Kind: Bytes, Default: "0", Max: math.MaxInt64, Unit: "bytes", Live: true,
-		Doc: "Block cache; 0 = what maxmemory leaves after the memtables and a reserve for clients and the runtime."},
+		Doc: "Cache of blocks and, up to half of it, of single records that are read; 0 = what maxmemory leaves after the memtables and a reserve for clients and the runtime."},
 	{Name: "memtable-size", Group: "Memory", Kind: Bytes, Default: "0", Max: gb, Unit: "bytes", Live: true,
 		Doc: "A memtable is flushed to disk when it has this size; 0 = 1/16 of maxmemory, between 4mb and 256mb. Larger ones make writes cheaper and a restart after a crash slower."},
 	{Name: "memtable-count", Group: "Memory", Kind: Int, Default: "4", Min: 2, Max: 64,

@@ -18,6 +18,7 @@ import (
 //	                                                 kind 1 Set, 2 SetExpiring
 //	                                                 kind 3 DeleteRange: key = start, value = end
 //	        | 4:u8 counter:uvarint delta:varint      kind 4 Add
+//	        | 5:u8                                   kind 5 Epoch, alone in its batch
 //	bytes   = length:uvarint length*u8
 //
 // for example Set("a", "xyz") and Delete("b"):
@@ -113,6 +114,9 @@ func (b *Batch) Add(counter uint32, delta int64) {
 	}
 }
 
+// epochBatch is the payload of a record that begins an epoch.
+var epochBatch = Batch{data: []byte{byte(base.KindEpoch)}, count: 1}
+
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() { *b = Batch{data: b.data[:0]} }
 
@@ -149,7 +153,7 @@ func (b *Batch) load(payload []byte, count uint32) error {
 		case base.KindDeleteRange:
 			b.ranges++
 			b.memSize += rangeDelMemory(op.key, op.value)
-		case base.KindAdd:
+		case base.KindAdd, base.KindEpoch:
 		default:
 			b.memSize += memtable.NodeSize(len(op.key), len(op.value))
 		}
@@ -191,6 +195,8 @@ func (r *batchReader) next() (op batchOp, ok bool, err error) {
 		ok = ok && (op.kind != base.KindSetExpiring || len(op.value) >= 8)
 	case base.KindAdd:
 		ok = r.counter(&op)
+	case base.KindEpoch:
+		ok = len(r.data) == 1
 	}
 	if !ok {
 		return op, false, fmt.Errorf("%w: bad operation at byte %d", ErrInvalidBatch, at)

@@ -64,7 +64,7 @@ func Check(fs vfs.FS, dir string) (Report, error) {
 			r.problem(fmt.Errorf("level %d: %w", n, err))
 		}
 	})
-	log, err := wal.Check(fs, filepath.Join(dir, logDirName), state.flushedSeq)
+	log, err := wal.Check(fs, filepath.Join(dir, logDirName(state.log)), state.flushedSeq)
 	r.LogRecords = log.Records
 	r.problem(err)
 	return r, nil

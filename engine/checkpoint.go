@@ -18,6 +18,36 @@ import (
 // system); what is not in tables yet goes into a log of its own. CURRENT comes last:
 // without it the directory is not a store. Writes go on meanwhile.
 func (db *DB) Checkpoint(dir string) error {
+	return db.checkpoint(dir, func(p *pinned) error {
+		upTo := db.Committed()
+		if err := db.log.Sync(); err != nil { // the reader waits for what is not written, on a full disk for ever
+			return err
+		}
+		return db.copyLog(dir, p.state.flushedSeq, upTo)
+	})
+}
+
+// CheckpointTables is Checkpoint without the log: exactly what is in tables, which is
+// everything up to the sequence number that it returns. The log behind that is pinned, within
+// Live.LogPinBytes, so that a store which begins as this copy can be brought up to date
+// from the log. The caller must Close the pin.
+func (db *DB) CheckpointTables(dir string) (seq uint64, behind *wal.Pin, err error) {
+	err = db.checkpoint(dir, func(p *pinned) (err error) {
+		seq = p.state.flushedSeq
+		if behind, err = db.log.Pin(seq + 1); err != nil {
+			return err
+		}
+		return db.opts.FS.MkdirAll(filepath.Join(dir, logName))
+	})
+	if err != nil && behind != nil {
+		behind.Close()
+		behind = nil
+	}
+	return seq, behind, err
+}
+
+// checkpoint makes a copy whose log, if it has one, is for rest to make.
+func (db *DB) checkpoint(dir string, rest func(*pinned) error) error {
 	db.maintenance.Lock()
 	defer db.maintenance.Unlock()
 	if err := context.Cause(db.life); err != nil {
@@ -30,19 +60,20 @@ func (db *DB) Checkpoint(dir string) error {
 	if names, err := fsys.List(dir); err != nil || len(names) > 0 {
 		return errors.Join(err, fmt.Errorf("checkpoint: %s is not empty", dir))
 	}
-	err := db.checkpoint(dir)
+	err := db.copyStore(dir, rest)
 	if err != nil {
 		err = fmt.Errorf("checkpoint: %w", errors.Join(err, removeAll(fsys, dir)))
 	}
 	return err
 }
 
-func (db *DB) checkpoint(dir string) error {
-	rs, state, err := db.pin()
+func (db *DB) copyStore(dir string, rest func(*pinned) error) error {
+	p, err := db.pin()
 	if err != nil {
 		return err
 	}
-	defer rs.unpin(db)
+	defer p.unpin(db)
+	state := p.state
 	var linkErr error
 	state.version.all(func(_ int, f *fileMeta) {
 		if linkErr == nil {
@@ -55,17 +86,12 @@ func (db *DB) checkpoint(dir string) error {
 	if linkErr != nil {
 		return linkErr
 	}
-	upTo := db.Committed()
-	if err := db.log.Sync(); err != nil { // the reader waits for what is not written, on a full disk for ever
+	if err := rest(p); err != nil {
 		return err
 	}
-	if err := db.copyLog(dir, rs.log, state.flushedSeq, upTo); err != nil {
-		return err
-	}
-	m, err := createManifest(db.opts.FS, dir, state.nextFile, &manifestState{
-		version: state.version, nextFile: state.nextFile + 1,
-		flushedSeq: state.flushedSeq, epoch: state.epoch, counters: state.counters,
-	})
+	num := state.nextFile
+	state.nextFile, state.log = num+1, 0
+	m, err := createManifest(db.opts.FS, dir, num, &state)
 	if err != nil {
 		return err
 	}
@@ -75,41 +101,43 @@ func (db *DB) checkpoint(dir string) error {
 // pinned is a version that stays, with the log behind it.
 type pinned struct {
 	*readState
-	log     *wal.Reader
-	release func()
+	state manifestState
+	log   *wal.Pin
 }
 
 func (p *pinned) unpin(db *DB) {
-	db.logError(p.log.Close())
-	p.release()
+	p.log.Close()
 	db.release(p.readState)
 }
 
-// pin returns the present version and a log reader that starts where it ends,
-// and keeps both. Edits wait, so that the log is not released in between.
-func (db *DB) pin() (pinned, manifestState, error) {
+// pin keeps the present version and the log from where it ends. Edits wait, so that
+// the log is not released in between.
+func (db *DB) pin() (*pinned, error) {
 	db.manifest.Lock()
 	defer db.manifest.Unlock()
 	s := db.manifest.state
 	s.nextFile = db.nextFile.Load()
 	rs := db.acquire()
 	if rs == nil {
-		return pinned{}, s, ErrClosed
+		return nil, ErrClosed
 	}
-	release := db.pinLog(s.flushedSeq)
-	log, err := db.log.NewReader(s.flushedSeq + 1)
+	log, err := db.log.PinFirmly(s.flushedSeq + 1)
 	if err != nil {
-		release()
 		db.release(rs)
-		return pinned{}, s, err
+		return nil, err
 	}
-	return pinned{rs, log, release}, s, nil
+	return &pinned{rs, s, log}, nil
 }
 
 // copyLog writes the records in (after, upTo] into a log in dir.
-func (db *DB) copyLog(dir string, from *wal.Reader, after, upTo uint64) error {
+func (db *DB) copyLog(dir string, after, upTo uint64) error {
+	from, err := db.log.NewReader(after + 1)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
 	o := db.logOptions()
-	o.Dir, o.Ack, o.SyncInterval = filepath.Join(dir, logDirName), wal.AckWritten, 0
+	o.Dir, o.Ack, o.SyncInterval = filepath.Join(dir, logName), wal.AckWritten, 0
 	to, err := wal.Open(o, after, func(wal.Record) error { return errors.New("not empty") })
 	if err != nil {
 		return err

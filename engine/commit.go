@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"container/heap"
 	"errors"
 	"fmt"
@@ -141,6 +142,9 @@ func (p *pipeline) drainLocked() {
 	p.pub.Unlock()
 }
 
+// loadedPool holds batches that alias a payload while they are in use.
+var loadedPool = sync.Pool{New: func() any { return new(Batch) }}
+
 var batchPool = sync.Pool{New: func() any { return new(Batch) }}
 
 // maxPooledBatch bounds the memory that a pooled batch keeps.
@@ -179,8 +183,7 @@ func (db *DB) Apply(b *Batch) (seq uint64, err error) {
 		db.commit.mu.Unlock()
 		return 0, err
 	}
-	epoch := db.epoch.Load()
-	first, err := db.log.Append(epoch, b.count, now, b.data)
+	first, err := db.log.Append(db.epochs.last.Load(), b.count, now, b.data)
 	if err != nil {
 		db.commit.mu.Unlock()
 		return 0, writeError(err)
@@ -188,14 +191,17 @@ func (db *DB) Apply(b *Batch) (seq uint64, err error) {
 	ticket := db.commit.takeLocked()
 	db.commit.mu.Unlock()
 
-	db.finish(mem, b, ticket, first, epoch)
+	db.finish(mem, b, ticket, first)
+	if ticket%yieldEvery == 0 && db.pace.rate.Load() != 0 {
+		runtime.Gosched()
+	}
 	return first + uint64(b.count) - 1, nil
 }
 
 // finish takes an ordered batch through the steps that can not fail.
-func (db *DB) finish(m *memTable, b *Batch, ticket, first, epoch uint64) {
+func (db *DB) finish(m *memTable, b *Batch, ticket, first uint64) {
 	last := first + uint64(b.count) - 1
-	db.insert(m, b, first, epoch)
+	db.insert(m, b, first)
 	db.commit.publish(ticket, last)
 	db.stats.ingested.Add(uint64(len(b.data)))
 	if db.opts.ExternalCommit && db.external.Load() >= first {
@@ -206,34 +212,55 @@ func (db *DB) finish(m *memTable, b *Batch, ticket, first, epoch uint64) {
 	}
 }
 
-// ApplyRecord appends a record of another node's log, which must be the next,
-// and applies it. The payload is copied.
+// ApplyRecord appends a record of another node's log, which must be the next
+// (else the error wraps wal.ErrNotNext) and not of an older epoch (ErrEpoch), and applies it.
+// The payload is copied. As with Apply, the record is in this node's log only when WaitLogged
+// has returned.
 func (db *DB) ApplyRecord(r wal.Record) error {
-	var b Batch
+	b := loadedPool.Get().(*Batch)
+	defer func() {
+		*b = Batch{} // it must not keep the payload
+		loadedPool.Put(b)
+	}()
 	if err := b.load(r.Payload, r.Count); err != nil {
 		return err
 	}
 	db.pace.wait(db, len(b.data))
 	db.commit.mu.Lock()
-	mem, err := db.reserveLocked(&b)
+	mem, err := db.reserveLocked(b)
 	if err == nil {
-		err = writeError(db.log.AppendAt(r))
+		err = db.appendRecordLocked(r)
 	}
 	if err != nil {
 		db.commit.mu.Unlock()
 		return err
 	}
-	db.epoch.Store(max(db.epoch.Load(), r.Epoch))
 	ticket := db.commit.takeLocked()
 	db.commit.mu.Unlock()
 
-	db.finish(mem, &b, ticket, r.Seq, r.Epoch)
+	db.finish(mem, b, ticket, r.Seq)
 	return nil
 }
 
-// writeError marks errors of the log after which writes are refused for good.
+func (db *DB) appendRecordLocked(r wal.Record) error {
+	if now := db.Epoch(); r.Epoch < now {
+		return fmt.Errorf("%w: record %d has epoch %d, the one before %d", ErrEpoch, r.Seq, r.Epoch, now)
+	}
+	if err := db.log.AppendAt(r); err != nil {
+		return writeError(err)
+	}
+	db.epochs.note(r.Epoch, r.Seq)
+	return nil
+}
+
+// writeError gives errors of the log the names that they have here, and marks those
+// after which writes are refused for good.
 func writeError(err error) error {
 	switch {
+	case errors.Is(err, wal.ErrTruncated):
+		return fmt.Errorf("%w: %w", ErrTruncated, err)
+	case errors.Is(err, wal.ErrClosed):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
 	case err == nil, errors.Is(err, ErrReadOnly), errors.Is(err, wal.ErrNotNext):
 		return err
 	case vfs.IsNoSpace(err) && !errors.Is(err, wal.ErrFailed):
@@ -251,20 +278,43 @@ func (db *DB) Commit(b *Batch) error {
 	return db.Wait(seq)
 }
 
-// Wait returns when the committed position has reached seq. After an error
-// the outcome of the writes up to seq is unknown.
+// WaitLogged returns when this node's log acknowledges everything up to seq, at the
+// level of Live.Ack. Whoever waits does the write, and the fsync if there is to be one,
+// for everybody: without a caller of WaitLogged or Wait a record stays in memory for a millisecond.
+func (db *DB) WaitLogged(seq uint64) error {
+	return writeError(db.log.Wait(seq))
+}
+
+// Wait returns when the committed position has reached seq, which with Options.ExternalCommit
+// includes WaitLogged. After an error the outcome of the writes up to seq is unknown.
+//
+// TruncateAfter takes sequence numbers back, and others get them then. Who waits for a
+// number from before a truncation could be told that it is committed, and it is another's: compare
+// Truncations before Apply and after Wait.
 func (db *DB) Wait(seq uint64) error {
+	if db.opts.ExternalCommit && db.Committed() >= seq {
+		return nil
+	}
+	if err := db.WaitLogged(seq); err != nil {
+		return err
+	}
 	if db.opts.ExternalCommit {
 		return db.waitExternal(seq)
-	}
-	if err := db.log.Wait(seq); err != nil {
-		return writeError(err)
 	}
 	db.commit.await(seq)
 	if db.Committed() < seq {
 		db.commit.raise(seq) // acknowledged, though the log asks for more by now
 	}
 	return nil
+}
+
+// WaitsBriefly reports whether Wait(seq) takes at most one write to the log, and
+// neither a sync nor somebody else's decision.
+func (db *DB) WaitsBriefly(seq uint64) bool {
+	if db.opts.ExternalCommit {
+		return db.Committed() >= seq
+	}
+	return !db.log.AcksSynced() || db.log.Acked() >= seq
 }
 
 func (db *DB) waitExternal(seq uint64) error {
@@ -276,9 +326,15 @@ func (db *DB) waitExternal(seq uint64) error {
 	return <-w.ready
 }
 
+// RefuseWaits makes Wait fail with err, now and from now on, for everything that is not
+// committed; nil ends that. A leader that is none any more does not know what becomes of
+// what its clients wait for.
+func (db *DB) RefuseWaits(err error) { db.waiters.refuse(err) }
+
 // SetCommitted says that everything up to seq is decided. It needs
 // Options.ExternalCommit and never goes back. What is not applied yet becomes
-// committed as it is applied.
+// committed as it is applied; so a follower must not be told of a position before the records
+// that its log does not share with the leader were truncated.
 func (db *DB) SetCommitted(seq uint64) {
 	for {
 		old := db.external.Load()
@@ -293,7 +349,7 @@ func (db *DB) SetCommitted(seq uint64) {
 }
 
 // insert puts the operations of a batch into a memtable that has room for them.
-func (db *DB) insert(m *memTable, b *Batch, first, epoch uint64) {
+func (db *DB) insert(m *memTable, b *Batch, first uint64) {
 	seq := first
 	for r := (batchReader{data: b.data}); ; seq++ {
 		op, ok, err := r.next()
@@ -309,11 +365,10 @@ func (db *DB) insert(m *memTable, b *Batch, first, epoch uint64) {
 		case base.KindAdd:
 			m.counters.add(op.counter, op.delta)
 			db.totals.add(op.counter, op.delta)
+		case base.KindEpoch:
 		default:
 			m.Table.Add(op.key, base.MakeTrailer(seq, op.kind), op.value)
 		}
-	}
-	for old := m.epoch.Load(); old < epoch && !m.epoch.CompareAndSwap(old, epoch); old = m.epoch.Load() {
 	}
 }
 
@@ -354,9 +409,10 @@ func (db *DB) rotateLocked(size int64) {
 // waiters are the callers of Wait under Options.ExternalCommit, smallest
 // sequence number first.
 type waiters struct {
-	mu     sync.Mutex
-	heap   waiterHeap
-	closed bool
+	mu      sync.Mutex
+	heap    waiterHeap
+	refused error // nobody may wait
+	closed  bool
 }
 
 type waiter struct {
@@ -382,8 +438,8 @@ func (ws *waiters) add(seq uint64) *waiter {
 	w := &waiter{seq: seq, ready: make(chan error, 1)}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if ws.closed {
-		w.ready <- ErrClosed
+	if ws.closed || ws.refused != nil {
+		w.ready <- cmp.Or(ws.refused, ErrClosed)
 		return w
 	}
 	heap.Push(&ws.heap, w)
@@ -402,9 +458,21 @@ func (ws *waiters) reach(seq uint64) {
 // close wakes all; nobody can wait any more.
 func (ws *waiters) close() {
 	ws.mu.Lock()
-	ws.closed = true
+	ws.closed, ws.refused = true, nil
 	ws.mu.Unlock()
 	ws.fail(0, ErrClosed)
+}
+
+// refuse wakes all with err and lets nobody wait, until it is called with nil.
+func (ws *waiters) refuse(err error) {
+	ws.mu.Lock()
+	if !ws.closed {
+		ws.refused = err
+	}
+	ws.mu.Unlock()
+	if err != nil {
+		ws.fail(0, err)
+	}
 }
 
 // fail wakes all that wait for a sequence number > seq.

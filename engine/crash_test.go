@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -51,9 +52,11 @@ type crashStore struct {
 	base     *state // at the position where batches begin
 	baseSeq  uint64
 	batches  []pendingBatch
+	epochs   []Epoch
 	durable  uint64        // what must be there when the store is opened
 	synced   uint64        // and that even after a loss of power
 	maybe    *pendingBatch // met ErrReadOnly: it may be there after the next Open
+	begins   uint64        // the epoch that maybe begins, or 0
 	stop     atomic.Int64
 	stopOp   atomic.Int32 // the operation that was the first to fail
 	n        int
@@ -75,11 +78,12 @@ func (quietLogger) Errorf(string, ...any) {}
 
 func newCrashStore(t *testing.T, seed uint64) *crashStore {
 	rnd := rand.New(rand.NewPCG(seed, 2))
-	s := &crashStore{t: t, rnd: rnd, disk: vfs.NewCrash(seed), base: &state{map[string]string{}, map[uint32]int64{}}}
+	s := &crashStore{t: t, rnd: rnd, disk: vfs.NewCrash(seed), base: &state{map[string]string{}, map[uint32]int64{}}, epochs: []Epoch{firstEpoch}}
 	s.opts = Options{
 		Live: Live{CacheSize: mib, MemTableSize: pick(rnd, 8*kib, 16*kib, 64*kib),
-			Ack: pick(rnd, wal.AckSynced, wal.AckSynced, wal.AckWritten, wal.AckBuffered), MaxCompactions: 1 + rnd.IntN(2)},
-		Logger: quietLogger{}, LogSegmentSize: pick(rnd, 8*kib, 32*kib), LogKeepBytes: pick(rnd, 0, 64*kib),
+			Ack: pick(rnd, wal.AckSynced, wal.AckSynced, wal.AckWritten, wal.AckBuffered), MaxCompactions: 1 + rnd.IntN(2),
+			LogKeepBytes: pick(rnd, 0, 64*kib), LogPinBytes: pick(rnd, 0, 128*kib)},
+		Logger: quietLogger{}, LogSegmentSize: pick(rnd, 8*kib, 32*kib),
 		BlockSize: pick(rnd, 256, 4096), TableSize: pick(rnd, 8*kib, 32*kib), L0Tables: 1 + rnd.IntN(3),
 		BaseLevelSize: pick(rnd, 8*kib, 32*kib), LevelMultiplier: 2, MaxOpenFiles: pick(rnd, 2, 100),
 		Compression:    pick(rnd, nil, []sstable.Compression{sstable.None}),
@@ -205,6 +209,24 @@ func (s *crashStore) write() error {
 	return nil
 }
 
+// epoch begins one.
+func (s *crashStore) epoch() error {
+	number, want := s.db.Epoch()+1, s.last()+1
+	seq, err := s.db.BeginEpoch(number)
+	if err != nil {
+		if errors.Is(err, ErrReadOnly) && s.maybe == nil {
+			s.maybe, s.begins = &pendingBatch{want, nil}, number
+		}
+		return err
+	}
+	if seq != want {
+		s.fatalf("epoch begins at %d, want %d", seq, want)
+	}
+	s.batches = append(s.batches, pendingBatch{seq, nil})
+	s.epochs = append(s.epochs, Epoch{number, seq})
+	return nil
+}
+
 func (s *crashStore) truncate() error {
 	if !s.opts.ExternalCommit {
 		return nil
@@ -220,6 +242,7 @@ func (s *crashStore) truncate() error {
 			return err // the model keeps the batches: they may be there
 		}
 		s.batches = s.batches[:i+1]
+		s.epochs = epochsUpTo(s.epochs, b.last)
 		return nil
 	}
 	return nil
@@ -258,6 +281,8 @@ func (s *crashStore) step() (err error) {
 		do("truncate", s.truncate)
 	case x < 192:
 		do("reopen", s.reopen)
+	case x < 195:
+		do("epoch", s.epoch)
 	default:
 		do("compare", func() error { return s.compare(s.db, s.last()) })
 	}
@@ -293,9 +318,15 @@ func (s *crashStore) open() error {
 	s.db = db
 	if s.maybe != nil {
 		s.batches = append(s.batches, *s.maybe)
-		s.maybe = nil
+		if s.begins > 0 {
+			s.epochs = append(s.epochs, Epoch{s.begins, s.maybe.last})
+		}
+		s.maybe, s.begins = nil, 0
 	}
 	at := db.Last()
+	if s.epochs = epochsUpTo(s.epochs, at); !slices.Equal(db.Epochs(), s.epochs) {
+		s.fatalf("recovered up to %d with epochs %v, want %v", at, db.Epochs(), s.epochs)
+	}
 	if at < s.durable || at > s.last() {
 		s.fatalf("recovered up to %d, %d must be there, %d is the end", at, s.durable, s.last())
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gtinside/corecache/engine/cache"
 	"github.com/gtinside/corecache/engine/memtable"
+	"github.com/gtinside/corecache/engine/rowcache"
 	"github.com/gtinside/corecache/engine/wal"
 )
 
@@ -53,7 +54,7 @@ import (
 //	commit.mu     the order of writes; held for a reservation and a copy into the log's buffer
 //	manifest.mu   edits, one at a time; held during a write and a fsync of the manifest
 //	mu            the rest; never held during I/O
-//	logPins (then the log's), snapshots, waiters, pub, tables.mu: leaves
+//	the log's, epochs, snapshots, waiters, pub, tables.mu: leaves
 //
 // # Goroutines
 //
@@ -66,19 +67,22 @@ import (
 type DB struct {
 	opts   Options
 	dir    string
+	logDir string // set by recover
 	lock   io.Closer
 	log    *wal.Log
 	tables *tables
 	cache  *cache.Cache
+	rows   *rowcache.Cache
 
 	state    atomic.Pointer[readState] // nil after Close
 	live     atomic.Pointer[Live]
-	epoch    atomic.Uint64
+	epochs   epochs
 	external atomic.Uint64 // SetCommitted
 	flushAt  atomic.Uint64 // end of the oldest full memtable, 0 if there is none
 	horizon  atomic.Int64  // SetExpiryHorizon
 	nextFile atomic.Uint64
 	totals   counters
+	cuts     atomic.Uint64 // Truncations
 	commit   pipeline
 	waiters  waiters
 	pace     pacer
@@ -97,12 +101,6 @@ type DB struct {
 		file    *manifest // nil: the last edit failed; write a new one
 		state   manifestState
 		orphans []uint64 // outputs of failed edits, which an old manifest may name
-	}
-
-	logPins struct {
-		sync.Mutex
-		flushed uint64   // the log may be released up to here
-		held    []uint64 // but not beyond these
 	}
 
 	mu struct {
@@ -138,6 +136,9 @@ type readState struct {
 
 	refs atomic.Int64
 }
+
+// flushed is the position up to which tables hold the records.
+func (rs *readState) flushed() uint64 { return rs.mems[len(rs.mems)-1].before }
 
 const deadState = -1 << 40
 
@@ -209,7 +210,6 @@ type memTable struct {
 	*memtable.Table
 	before   uint64        // all its sequence numbers are greater
 	last     atomic.Uint64 // and not greater than this, once it is full
-	epoch    atomic.Uint64 // of the newest record
 	ranges   rangeBuffer
 	counters counters
 	huge     bool // larger than the option says; not recycled
@@ -271,13 +271,6 @@ func (db *DB) Committed() uint64 {
 	return db.commit.raise(min(db.log.Acked(), db.commit.applied.Load()))
 }
 
-// Epoch returns the epoch that new log records carry.
-func (db *DB) Epoch() uint64 { return db.epoch.Load() }
-
-// SetEpoch sets the epoch of the records to come. It must not decrease. It is
-// durable with the first record that carries it.
-func (db *DB) SetEpoch(e uint64) { db.epoch.Store(e) }
-
 // SetExpiryHorizon says that records with a deadline (unix ms) at or before
 // the horizon are dead, so that compactions drop them. It never goes back;
 // snapshots taken earlier keep what was alive for them. Reads do not look at
@@ -285,7 +278,11 @@ func (db *DB) SetEpoch(e uint64) { db.epoch.Store(e) }
 func (db *DB) SetExpiryHorizon(ms int64) {
 	for {
 		old := db.horizon.Load()
-		if ms <= old || db.horizon.CompareAndSwap(old, ms) {
+		if ms <= old {
+			return
+		}
+		if db.horizon.CompareAndSwap(old, ms) {
+			db.schedule() // tables may now be mostly garbage; nothing else may be going on
 			return
 		}
 	}
@@ -306,8 +303,10 @@ func (db *DB) SetOptions(l Live) error {
 	defer db.settings.Unlock()
 	db.live.Store(&l)
 	db.cache.SetCapacity(l.CacheSize)
+	db.rows.SetCapacity(l.CacheSize / rowShare)
 	db.log.SetAck(l.Ack)
 	db.log.SetSyncInterval(l.SyncInterval)
+	db.log.SetKeep(l.LogKeepBytes, l.LogPinBytes)
 	db.rate.set(l.CompactionRate)
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -320,8 +319,33 @@ func (db *DB) SetOptions(l Live) error {
 func (db *DB) Sync() error { return writeError(db.log.Sync()) }
 
 // NewLogReader returns a reader of the log that starts with the record that
-// holds the sequence number from, and follows the log as it grows.
+// holds the sequence number from, and follows the log as it grows. The reader sees what is written,
+// committed or not.
 func (db *DB) NewLogReader(from uint64) (*wal.Reader, error) { return db.log.NewReader(from) }
+
+// PinLog keeps the log from a sequence number on, within Live.LogPinBytes, for
+// somebody who will read it.
+func (db *DB) PinLog(from uint64) (*wal.Pin, error) { return db.log.Pin(from) }
+
+// WatchLog watches LogPositions.
+func (db *DB) WatchLog() *wal.Watch { return db.log.Watch() }
+
+// LogPositions are sequence numbers; each is at least the next. The log has failed or is closed if
+// Err is not nil; then they stay.
+type LogPositions struct {
+	Last    uint64 // in the log's memory
+	Written uint64 // survives the death of the process
+	Synced  uint64 // survives a loss of power
+	Err     error
+}
+
+// LogPositions says how far this node's log is. TruncateAfter takes positions back.
+func (db *DB) LogPositions() LogPositions {
+	p := LogPositions{Synced: db.log.Synced(), Err: db.log.Err()}
+	p.Written = max(p.Synced, db.log.Written())
+	p.Last = max(p.Written, db.log.Last())
+	return p
+}
 
 // Close stops background work and closes the log, which is synced first. What
 // is in the memtables is read from the log by the next Open. Reads that run,

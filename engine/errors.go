@@ -22,6 +22,8 @@ var (
 	ErrStalled = errors.New("engine: memtables are full and can not be flushed")
 	// ErrTruncated is returned by Wait for a sequence number that TruncateAfter dropped.
 	ErrTruncated = errors.New("engine: truncated")
+	// ErrEpoch is returned for a record or a beginning of an epoch that is older than the log.
+	ErrEpoch = errors.New("engine: old epoch")
 	// ErrInvalidBatch marks a batch that can not be decoded or holds what a batch may not hold.
 	ErrInvalidBatch = errors.New("engine: invalid batch")
 	// ErrInvalidOptions wraps all that is wrong with Options.

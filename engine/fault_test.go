@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -273,6 +274,73 @@ func TestFailedEditsLeaveNothing(t *testing.T) {
 			t.Errorf("a is %q, %v", v, err)
 		}
 		must(t, db.Close())
+	}
+}
+
+// TestFailedEditIsTakenBack: a write to the manifest fails although all of it has arrived. The tables of the edit are
+// removed then, so the edit itself must not be there either when the process dies before the next one.
+func TestFailedEditIsTakenBack(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem, nil)
+	o := smallOptions(fault)
+	o.Logger = quietLogger{}
+	db := open(t, o)
+	set(t, db, "a", "1")
+	var failed atomic.Bool
+	fault.SetPolicy(func(c vfs.Call) error {
+		switch {
+		case c.Op == vfs.OpWrite && strings.HasPrefix(c.Name, "db/MANIFEST") && !failed.Swap(true):
+			return &vfs.ShortWrite{N: int(c.Size), Err: vfs.ErrInjected}
+		case c.Op == vfs.OpCreate && failed.Load(): // no other edit follows
+			return vfs.ErrInjected
+		}
+		return nil
+	})
+	if err := db.Flush(); !errors.Is(err, vfs.ErrInjected) {
+		t.Fatalf("flush: %v", err)
+	}
+	o.FS = mem.Clone()
+	again := open(t, o)
+	if v, err := again.Get(nil, []byte("a")); string(v) != "1" {
+		t.Errorf("a is %q, %v", v, err)
+	}
+	fault.SetPolicy(nil)
+}
+
+// TestCheckpointByCopying makes a checkpoint where no file can be linked, as on another file system, and loses power
+// right after it.
+func TestCheckpointByCopying(t *testing.T) {
+	for seed := range uint64(10) {
+		disk := vfs.NewCrash(seed)
+		fault := vfs.NewFault(disk, func(c vfs.Call) error {
+			if c.Op == vfs.OpLink {
+				return syscall.EXDEV
+			}
+			return nil
+		})
+		o := smallOptions(fault)
+		o.Logger = quietLogger{}
+		db, err := Open("db", o)
+		must(t, err)
+		fill(t, db, 50, 100)
+		must(t, db.Flush())
+		set(t, db, "in the log", "1")
+		must(t, db.Checkpoint("copy"))
+		after := disk.Crash()
+		fault.SetPolicy(func(vfs.Call) error { return vfs.ErrInjected })
+		_ = db.Close() // fails: its disk is gone
+		report, err := Check(after, "copy")
+		must(t, err)
+		for _, p := range report.Problems {
+			t.Errorf("seed %d: %v", seed, p)
+		}
+		o.FS = after
+		again, err := Open("copy", o)
+		must(t, err)
+		if v, err := again.Get(nil, []byte("in the log")); string(v) != "1" {
+			t.Errorf("seed %d: %q, %v", seed, v, err)
+		}
+		must(t, again.Close())
 	}
 }
 

@@ -121,6 +121,7 @@ func (db *DB) flushReady() error {
 // called with flushing held.
 func (db *DB) flush(rs *readState, mems []*memTable) error {
 	start := time.Now()
+	generation := db.rows.Begin()
 	s := &sink{db: db, level: 0}
 	if err := db.writeMemTables(rs, mems, s); err != nil {
 		s.abandon()
@@ -134,52 +135,29 @@ func (db *DB) flush(rs *readState, mems []*memTable) error {
 		return err
 	}
 	e := db.flushEdit(mems)
+	e.generation = generation
 	e.added = s.placed()
 	if err := db.logEdit(e, mems); err != nil {
 		return err
 	}
-	db.releaseLog(newest.last.Load())
+	db.log.Release(newest.last.Load())
 	db.flushed(mems, s, time.Since(start))
 	return nil
-}
-
-// releaseLog lets the log go up to seq, as far as no checkpoint needs it.
-func (db *DB) releaseLog(seq uint64) {
-	db.logPins.Lock()
-	defer db.logPins.Unlock()
-	db.logPins.flushed = max(db.logPins.flushed, seq)
-	for _, pin := range db.logPins.held {
-		seq = min(seq, pin)
-	}
-	db.log.Release(seq)
-}
-
-// pinLog keeps the log after seq until the result is called.
-func (db *DB) pinLog(seq uint64) (unpin func()) {
-	db.logPins.Lock()
-	defer db.logPins.Unlock()
-	db.logPins.held = append(db.logPins.held, seq)
-	return func() {
-		db.logPins.Lock()
-		i := slices.Index(db.logPins.held, seq)
-		db.logPins.held = slices.Delete(db.logPins.held, i, i+1)
-		flushed := db.logPins.flushed
-		db.logPins.Unlock()
-		db.releaseLog(flushed)
-	}
 }
 
 func (db *DB) flushEdit(mems []*memTable) *versionEdit {
 	e := &versionEdit{flushedSeq: mems[0].last.Load()}
 	deltas := map[uint32]int64{}
 	for _, m := range mems {
-		e.epoch = max(e.epoch, m.epoch.Load())
 		e.tombstones = append(e.tombstones, m.ranges.all()...)
 		deltas = sum(deltas, m.counters.snapshot())
 	}
 	db.manifest.Lock()
-	totals := db.manifest.state.counters
+	totals, epochs := db.manifest.state.counters, db.manifest.state.epochs
 	db.manifest.Unlock()
+	if now := db.epochs.upTo(e.flushedSeq); !slices.Equal(now, epochs) {
+		e.epochs = now
+	}
 	if len(deltas) > 0 {
 		e.counters = sum(totals, deltas)
 	}
@@ -200,14 +178,21 @@ func (db *DB) writeMemTables(rs *readState, mems []*memTable, s *sink) error {
 	s.clean = sv.cleanSeq
 	if len(list) > 0 {
 		sv.ranges = fragment(list)
+		db.rows.Cover(func(key []byte, seq uint64) bool { return seq < sv.ranges.cover(key, base.MaxSeq) })
 	}
 	for ok := m.first(); ok; ok = m.step() {
 		top := m.top()
-		tr, _, keep := sv.next(top)
+		tr, newKey, keep := sv.next(top)
+		value := keptValue(top, tr)
+		if newKey {
+			// A snapshot may keep a record that nobody else sees any more.
+			visible := tr.Kind() != base.KindDelete && tr.Seq() >= sv.ranges.cover(top.key, base.MaxSeq)
+			db.rows.Flushed(top.key, tr, value, keep && visible)
+		}
 		if !keep {
 			continue
 		}
-		if err := s.add(top.key, tr, keptValue(top, tr)); err != nil {
+		if err := s.add(top.key, tr, value); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ func FuzzBatch(f *testing.F) {
 	b.DeleteRange([]byte("d"), []byte("e"))
 	b.Add(3, -4)
 	f.Add(b.Bytes(), uint32(b.Len()))
+	f.Add(epochBatch.data, epochBatch.count)
 	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, uint32(1))
 	f.Fuzz(func(t *testing.T, payload []byte, count uint32) {
 		var in, out, again Batch
@@ -42,6 +43,8 @@ func FuzzBatch(f *testing.F) {
 				out.DeleteRange(op.key, op.value)
 			case 4:
 				out.Add(op.counter, op.delta)
+			case 5:
+				out = epochBatch
 			}
 		}
 		if err := again.load(out.Bytes(), count); err != nil || out.memSize != in.memSize || out.ranges != in.ranges {
@@ -54,7 +57,7 @@ func FuzzBatch(f *testing.F) {
 func FuzzManifest(f *testing.F) {
 	fs := vfs.NewMem()
 	e := &versionEdit{
-		nextFile: 9, flushedSeq: 70, epoch: 3, counters: map[uint32]int64{1: -5},
+		nextFile: 9, flushedSeq: 70, epochs: []Epoch{firstEpoch, {3, 9}}, log: 5, counters: map[uint32]int64{1: -5},
 		tombstones: []tombstone{{[]byte("a"), []byte("b"), 60}},
 		added: []placed{{0, &fileMeta{num: 7, size: 10, smallest: []byte("a"), largest: []byte("c"), smallestSeq: 1, largestSeq: 5, deadlines: []int64{1, 2}}},
 			{3, &fileMeta{num: 8, size: 10, smallest: []byte("a"), largest: []byte("c")}}},

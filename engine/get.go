@@ -2,9 +2,14 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/gtinside/corecache/engine/base"
+	"github.com/gtinside/corecache/engine/rowcache"
 )
+
+// HeadSize is the largest n for which GetHead is cheaper than Get when values are long, in bytes.
+const HeadSize = rowcache.HeadSize
 
 // Reader reads one view of the store. DB, the result of DB.Latest, *Snapshot
 // and *Txn are Readers.
@@ -16,12 +21,17 @@ type Reader interface {
 }
 
 // Get reads at the committed position. It allocates nothing if dst has room.
-func (db *DB) Get(dst, key []byte) ([]byte, error) {
+func (db *DB) Get(dst, key []byte) ([]byte, error) { return db.GetHead(dst, key, base.Whole) }
+
+// GetHead is Get for who wants to know the first n bytes of the value only. It appends them, or more, and always all of
+// a value that is no longer or was written by SetExpiring. Up to HeadSize, the beginning of a long value may be
+// in memory when its end is not.
+func (db *DB) GetHead(dst, key []byte, n int) ([]byte, error) {
 	rs := db.acquire()
 	if rs == nil {
 		return dst, ErrClosed
 	}
-	dst, err := db.get(rs, dst, key, db.Committed())
+	dst, err := db.get(rs, dst, key, db.Committed(), n)
 	db.release(rs)
 	return dst, err
 }
@@ -29,11 +39,16 @@ func (db *DB) Get(dst, key []byte) ([]byte, error) {
 // GetLatest reads everything that is applied, committed or not: for a
 // read-modify-write that holds the key's lock, and for a session's own writes.
 func (db *DB) GetLatest(dst, key []byte) ([]byte, error) {
+	return db.GetHeadLatest(dst, key, base.Whole)
+}
+
+// GetHeadLatest is GetHead of everything that is applied.
+func (db *DB) GetHeadLatest(dst, key []byte, n int) ([]byte, error) {
 	rs := db.acquire()
 	if rs == nil {
 		return dst, ErrClosed
 	}
-	dst, err := db.get(rs, dst, key, db.commit.applied.Load())
+	dst, err := db.get(rs, dst, key, db.commit.applied.Load(), n)
 	db.release(rs)
 	return dst, err
 }
@@ -51,8 +66,8 @@ func (l latest) NewIter(o IterOptions) *Iterator {
 }
 
 // get finds the newest record of key that a reader at seq sees: in the first
-// place that has one, see invariant 2 of DB.
-func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
+// place that has one, see invariant 2 of DB. It appends at least the first n bytes of the value.
+func (db *DB) get(rs *readState, dst, key []byte, seq uint64, n int) ([]byte, error) {
 	hash := base.Hash(key)
 	var cover uint64 // newest range tombstone over key so far
 	for _, m := range rs.mems {
@@ -61,21 +76,36 @@ func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
 		}
 		if m.Table.MayContain(hash) {
 			if v, tr, ok := m.Table.Get(key, seq); ok {
-				return found(dst, v, tr, cover)
+				return found(dst, base.Head(v, tr.Kind(), n), tr, cover)
 			}
 		}
 		if cover > m.before {
 			return dst, ErrNotFound // it hides all that follows
 		}
 	}
-	v := rs.version
-	cover = v.ranges.cover(key, seq)
+	cover = rs.version.ranges.cover(key, seq)
+	if out, tr, ok := db.rows.Get(dst, key, hash, seq, n); ok {
+		return foundInTable(dst, out, tr, cover, nil)
+	}
+	out, tr, ok, err := db.searchTables(rs.version, dst, key, hash, seq)
+	if !ok || err != nil {
+		return dst, cmp.Or(err, ErrNotFound)
+	}
+	if seq >= rs.flushed() && tr.Seq() >= cover {
+		db.rows.Add(rs.version.generation, key, hash, tr, out[len(dst):], n)
+	}
+	return foundInTable(dst, out, tr, cover, nil)
+}
+
+// searchTables finds the newest record of key in the tables of a version that a reader at seq
+// sees, and appends its value to dst.
+func (db *DB) searchTables(v *version, dst, key []byte, hash, seq uint64) (value []byte, tr base.Trailer, ok bool, err error) {
 	for _, f := range v.levels[0].files {
 		if bytes.Compare(f.largest, key) < 0 || bytes.Compare(f.smallest, key) > 0 {
 			continue
 		}
-		if out, tr, ok, err := db.probe(f, dst, key, hash, seq); ok || err != nil {
-			return foundInTable(dst, out, tr, cover, err)
+		if value, tr, ok, err = db.probe(f, dst, key, hash, seq); ok || err != nil {
+			return value, tr, ok, err
 		}
 	}
 	for n := 1; n < NumLevels; n++ {
@@ -87,11 +117,11 @@ func (db *DB) get(rs *readState, dst, key []byte, seq uint64) ([]byte, error) {
 		if f == nil {
 			continue
 		}
-		if out, tr, ok, err := db.probe(f, dst, key, hash, seq); ok || err != nil {
-			return foundInTable(dst, out, tr, cover, err)
+		if value, tr, ok, err = db.probe(f, dst, key, hash, seq); ok || err != nil {
+			return value, tr, ok, err
 		}
 	}
-	return dst, ErrNotFound
+	return dst, 0, false, nil
 }
 
 func (db *DB) probe(f *fileMeta, dst, key []byte, hash, seq uint64) ([]byte, base.Trailer, bool, error) {

@@ -26,7 +26,7 @@ import (
 //	payload  = { tag:uvarint field }
 //	  1 next file       number:uvarint
 //	  2 flushed         seq:uvarint                   all records <= seq are in tables
-//	  3 epoch           epoch:uvarint                 of the newest flushed record
+//	  3                                               not in use
 //	  4 remove table    level:uvarint number:uvarint
 //	  5 add table       level:uvarint number:uvarint size:uvarint smallest:bytes largest:bytes
 //	                    smallestSeq:uvarint largestSeq:uvarint entries:uvarint tombstones:uvarint
@@ -35,6 +35,10 @@ import (
 //	  6 add tombstone   seq:uvarint start:bytes end:bytes
 //	  7 drop tombstone  seq:uvarint
 //	  8 counter         id:uvarint total:varint       at the flushed position
+//	  9 epochs          n:uvarint n*(number:uvarint first:uvarint)
+//	                                                  all that begin at or before the flushed position,
+//	                                                  ascending; replaces those before
+//	 10 log             number:uvarint                the log is in log-<number>, not in log
 //
 // Both checksums are CRC32C. The header's covers the manifest's number and the
 // record's offset too, so that neither misplaced bytes nor another manifest's
@@ -58,12 +62,14 @@ const (
 const (
 	tagNextFile = iota + 1
 	tagFlushed
-	tagEpoch
+	_
 	tagRemove
 	tagAdd
 	tagTombstone
 	tagDropTombstone
 	tagCounter
+	tagEpochs
+	tagLog
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -74,9 +80,32 @@ func manifestName(num uint64) string { return fmt.Sprintf("MANIFEST-%06d", num) 
 const (
 	currentName = "CURRENT"
 	lockName    = "LOCK"
-	logDirName  = "log"
+	logName     = "log"
 	tempSuffix  = ".tmp"
 )
+
+// logDirName is the directory of the log: log, or log-<number> once Install has replaced it.
+func logDirName(num uint64) string {
+	if num == 0 {
+		return logName
+	}
+	return fmt.Sprintf("%s-%06d", logName, num)
+}
+
+// parseLogDir returns the number of a directory of a log other than the first.
+func parseLogDir(name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, logName+"-")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, err == nil
+}
+
+func isLogDir(name string) bool {
+	_, numbered := parseLogDir(name)
+	return numbered || name == logName
+}
 
 // parseTableName returns the number of a table's file name.
 func parseTableName(name string) (uint64, bool) {
@@ -117,7 +146,13 @@ func (e *versionEdit) encode() []byte {
 	}
 	field(tagNextFile, e.nextFile)
 	field(tagFlushed, e.flushedSeq)
-	field(tagEpoch, e.epoch)
+	field(tagLog, e.log)
+	if len(e.epochs) > 0 {
+		b = appendUvarints(b, tagEpochs, uint64(len(e.epochs)))
+		for _, p := range e.epochs {
+			b = appendUvarints(b, p.Number, p.First)
+		}
+	}
 	for _, p := range e.removed {
 		b = appendUvarints(b, tagRemove, uint64(p.level), p.file.num)
 	}
@@ -203,8 +238,10 @@ func decodeEdit(data []byte) (*versionEdit, error) {
 			e.nextFile = r.uvarint()
 		case tagFlushed:
 			e.flushedSeq = r.uvarint()
-		case tagEpoch:
-			e.epoch = r.uvarint()
+		case tagEpochs:
+			e.epochs = r.epochs()
+		case tagLog:
+			e.log = r.uvarint()
 		case tagRemove:
 			e.removed = append(e.removed, placed{r.level(), &fileMeta{num: r.uvarint()}})
 		case tagAdd:
@@ -228,6 +265,15 @@ func decodeEdit(data []byte) (*versionEdit, error) {
 	return e, nil
 }
 
+func (r *fieldReader) epochs() []Epoch {
+	var list []Epoch
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		list = append(list, Epoch{r.uvarint(), r.uvarint()})
+	}
+	r.bad = r.bad || checkEpochs(list) != nil
+	return list
+}
+
 func (r *fieldReader) table() *fileMeta {
 	f := &fileMeta{num: r.uvarint(), size: int64(r.uvarint()), smallest: r.bytes(), largest: r.bytes()}
 	f.smallestSeq, f.largestSeq = r.uvarint(), r.uvarint()
@@ -249,7 +295,8 @@ type manifestState struct {
 	version    *version
 	nextFile   uint64
 	flushedSeq uint64
-	epoch      uint64
+	epochs     []Epoch // nil: none but the first
+	log        uint64  // number of the log's directory
 	counters   map[uint32]int64
 }
 
@@ -261,7 +308,10 @@ func (s *manifestState) apply(e *versionEdit) error {
 	s.version = v
 	s.nextFile = max(s.nextFile, e.nextFile)
 	s.flushedSeq = max(s.flushedSeq, e.flushedSeq)
-	s.epoch = max(s.epoch, e.epoch)
+	s.log = max(s.log, e.log)
+	if len(e.epochs) > 0 {
+		s.epochs = e.epochs
+	}
 	if len(e.counters) > 0 {
 		s.counters = maps.Clone(s.counters)
 		if s.counters == nil {
@@ -275,7 +325,7 @@ func (s *manifestState) apply(e *versionEdit) error {
 // edit returns the edit that leads from nothing to s.
 func (s *manifestState) edit() *versionEdit {
 	e := &versionEdit{
-		nextFile: s.nextFile, flushedSeq: s.flushedSeq, epoch: s.epoch,
+		nextFile: s.nextFile, flushedSeq: s.flushedSeq, epochs: s.epochs, log: s.log,
 		tombstones: s.version.tombstones, counters: s.counters,
 	}
 	s.version.all(func(n int, f *fileMeta) { e.added = append(e.added, placed{n, f}) })

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gtinside/corecache/engine/cache"
+	"github.com/gtinside/corecache/engine/rowcache"
 	"github.com/gtinside/corecache/engine/wal"
 )
 
@@ -72,6 +73,7 @@ type Metrics struct {
 	OpenFiles                   int
 	Log                         wal.Metrics
 	Cache                       cache.Metrics
+	Rows                        rowcache.Metrics
 }
 
 // Metrics returns the engine's figures. It is cheap enough to be called every second.
@@ -84,14 +86,14 @@ func (db *DB) Metrics() Metrics {
 		Slowdown:         math.Float64frombits(db.stats.slowdown.Load()),
 		BackgroundErrors: db.stats.backgroundErrors.Load(),
 		Snapshots:        db.snaps.count(), OpenFiles: int(db.tables.open.Load()),
-		Log: db.log.Metrics(), Cache: db.cache.Metrics(),
+		Log: db.log.Metrics(), Cache: db.cache.Metrics(), Rows: db.rows.Metrics(),
 	}
 	rs := db.acquire()
 	if rs == nil {
 		return m
 	}
 	defer db.release(rs)
-	m.Last, m.Committed, m.FlushedSeq = db.log.Last(), db.Committed(), rs.mems[len(rs.mems)-1].before
+	m.Last, m.Committed, m.FlushedSeq = db.log.Last(), db.Committed(), rs.flushed()
 	m.MemTables = len(rs.mems)
 	for _, mem := range rs.mems {
 		m.MemTableBytes += mem.Table.Used()

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +109,7 @@ type model struct {
 	pending   []pendingBatch // applied, not committed
 	last      uint64
 	done      uint64 // committed position
+	epochs    []Epoch
 	horizon   int64
 	held      []heldView
 	n         int
@@ -126,6 +128,7 @@ func newModel(t *testing.T, seed uint64) *model {
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), fs: vfs.NewMem(), dir: "db",
 		committed: &state{map[string]string{}, map[uint32]int64{}},
 		latest:    &state{map[string]string{}, map[uint32]int64{}},
+		epochs:    []Epoch{firstEpoch},
 	}
 	m.keys = []int{20, 200, 2000}[m.rng.IntN(3)]
 	m.opts.ExternalCommit = m.rng.IntN(2) == 0
@@ -140,10 +143,11 @@ func (m *model) randomOptions() {
 	o := Options{
 		FS: m.fs, ExternalCommit: m.opts.ExternalCommit, Logger: testLogger{m.t},
 		Live: Live{
-			CacheSize: pick(r, 64*kib, mib), MemTableSize: pick(r, 8*kib, 32*kib, 256*kib),
+			CacheSize: pick(r, 64*kib, 192*kib, mib), MemTableSize: pick(r, 8*kib, 32*kib, 256*kib),
 			Ack: pick(r, wal.AckSynced, wal.AckWritten, wal.AckBuffered), MaxCompactions: 1 + r.IntN(3),
+			LogKeepBytes: pick(r, 0, 64*kib), LogPinBytes: pick(r, 0, 128*kib),
 		},
-		MaxMemTables: 2 + r.IntN(3), LogSegmentSize: pick(r, 8*kib, 64*kib), LogKeepBytes: pick(r, 0, 64*kib),
+		MaxMemTables: 2 + r.IntN(3), LogSegmentSize: pick(r, 8*kib, 64*kib),
 		BlockSize: pick(r, 256, 1024, 4096), FilterBits: pick(r, 10, -1, 4),
 		Compression: pick(r, nil, []sstable.Compression{sstable.None}, []sstable.Compression{sstable.LZ4, sstable.Snappy, sstable.Zstd}),
 		TableSize:   pick(r, 8*kib, 32*kib), L0Tables: 1 + r.IntN(4), BaseLevelSize: pick(r, 8*kib, 64*kib),
@@ -183,7 +187,7 @@ func (m *model) run(n int) {
 		{"hold", 10, m.hold}, {"letGo", 10, m.letGo}, {"flush", 5, m.flush}, {"compact", 3, m.compact},
 		{"checkpoint", 2, m.checkpoint}, {"reopen", 3, m.reopen}, {"commit", 40, m.commit},
 		{"truncate", 4, m.truncate}, {"horizon", 5, m.expire}, {"options", 3, m.setOptions},
-		{"all", 3, m.checkAll}, {"epoch", 2, m.epoch},
+		{"all", 3, m.checkAll}, {"epoch", 4, m.epoch}, {"install", 2, m.install},
 	}
 	total := 0
 	for _, s := range steps {
@@ -323,7 +327,9 @@ func (m *model) write() {
 		return
 	}
 	if m.opts.ExternalCommit && m.rng.IntN(4) == 0 {
-		m.must(m.db.ApplyRecord(wal.Record{Epoch: m.db.Epoch(), Seq: m.last + 1, Count: uint32(n), Time: 1, Payload: b.Bytes()}))
+		epoch := m.db.Epoch() + m.rng.Uint64N(20)/19
+		m.noteEpoch(epoch, m.last+1)
+		m.must(m.db.ApplyRecord(wal.Record{Epoch: epoch, Seq: m.last + 1, Count: uint32(n), Time: 1, Payload: b.Bytes()}))
 		m.applied(m.last+uint64(n), ops)
 		return
 	}
@@ -413,6 +419,7 @@ func (m *model) get() {
 	v, s := m.view()
 	for range 10 {
 		m.checkGet(v, s, m.key())
+		m.checkHead(m.key())
 	}
 	for id := range uint32(4) {
 		if got := m.db.Counter(id); got != m.latest.counters[id] {
@@ -437,6 +444,27 @@ func (m *model) checkGet(r Reader, s *state, key string) {
 	}
 	if err != nil || string(got) != "x"+want[1:] {
 		m.fatalf("get %q: %.60q %v, want %.60q", key, got, err, want[1:])
+	}
+}
+
+// checkHead asks for the beginning of a value.
+func (m *model) checkHead(key string) {
+	n := 1 + m.rng.IntN(2*HeadSize)
+	g0, e0 := m.db.GetLatest([]byte("x"), []byte(key))
+	got, err := m.db.GetHeadLatest([]byte("x"), []byte(key), n)
+	g2, e2 := m.db.GetLatest([]byte("x"), []byte(key))
+	defer func() {
+		if m.t.Failed() {
+			println(string(g0), e0 != nil, string(g2), e2 != nil)
+		}
+	}()
+	want, ok := m.latest.data[key]
+	switch {
+	case errors.Is(err, ErrNotFound) && (!ok || m.gone(want[0], want[1:])) && string(got) == "x":
+	case err != nil || !ok || !strings.HasPrefix("x"+want[1:], string(got)) || len(got)-1 < min(n, len(want)-1):
+		m.fatalf("%d bytes of %q: %.60q %v, want the beginning of %.60q (%v)", n, key, got, err, want, ok)
+	case want[0] == 'e' && len(got) != len(want):
+		m.fatalf("%d bytes of %q: %.60q, want all of an expiring value", n, key, got)
 	}
 }
 
@@ -592,6 +620,9 @@ func (m *model) checkAll() {
 	for _, h := range m.held {
 		m.checkHeld(h)
 	}
+	if !slices.Equal(m.db.Epochs(), m.epochs) || m.db.Epoch() != m.epochs[len(m.epochs)-1].Number {
+		m.fatalf("epochs %v, want %v", m.db.Epochs(), m.epochs)
+	}
 	mt := m.db.Metrics()
 	if mt.Last != m.last {
 		m.fatalf("last %d, want %d", mt.Last, m.last)
@@ -699,17 +730,17 @@ func (m *model) checkpoint() {
 }
 
 func (m *model) reopen() {
-	epoch := m.db.Epoch()
+	m.settle()
 	m.close()
 	if m.rng.IntN(3) == 0 {
 		m.verifyDir(m.dir)
 	}
 	m.randomOptions()
-	m.open()
-	if m.db.Epoch() > epoch {
-		m.fatalf("epoch %d after %d", m.db.Epoch(), epoch)
+	if m.rng.IntN(3) == 0 { // into a cluster, or out of it: then all that is in the log counts
+		m.opts.ExternalCommit = !m.opts.ExternalCommit
 	}
-	m.db.SetEpoch(epoch)
+	m.open()
+	m.settle()
 	m.db.SetExpiryHorizon(m.horizon)
 	if m.db.Last() != m.last {
 		m.fatalf("last is %d, want %d", m.db.Last(), m.last)
@@ -734,8 +765,13 @@ func (m *model) truncate() {
 			m.fatalf("truncation before the committed position")
 		}
 	}
+	cuts := m.db.Truncations()
 	m.must(m.db.TruncateAfter(seq))
+	if m.db.Truncations() == cuts && seq < m.last {
+		m.fatalf("a truncation was not counted")
+	}
 	m.pending = m.pending[:n]
+	m.epochs = epochsUpTo(m.epochs, seq)
 	m.latest = m.committed.clone()
 	for _, p := range m.pending {
 		m.latest.apply(p.ops)
@@ -749,7 +785,72 @@ func (m *model) expire() {
 	m.db.SetExpiryHorizon(m.horizon)
 }
 
-func (m *model) epoch() { m.db.SetEpoch(m.db.Epoch() + 1) }
+// epochsUpTo returns those that begin at or before seq, and the first in any case.
+func epochsUpTo(list []Epoch, seq uint64) []Epoch {
+	for len(list) > 1 && list[len(list)-1].First > seq {
+		list = list[:len(list)-1]
+	}
+	return slices.Clip(list)
+}
+
+func (m *model) noteEpoch(number, seq uint64) {
+	if number != m.epochs[len(m.epochs)-1].Number {
+		m.epochs = append(m.epochs, Epoch{number, seq})
+	}
+}
+
+func (m *model) epoch() {
+	now := m.db.Epoch()
+	if _, err := m.db.BeginEpoch(now); !errors.Is(err, ErrEpoch) {
+		m.fatalf("epoch %d again: %v", now, err)
+	}
+	now += 1 + m.rng.Uint64N(3)
+	seq, err := m.db.BeginEpoch(now)
+	m.must(err)
+	m.noteEpoch(now, m.last+1)
+	if seq != m.last+1 {
+		m.fatalf("epoch begins at %d after %d", seq, m.last)
+	}
+	m.last = seq
+	m.pending = append(m.pending, pendingBatch{seq, nil})
+	err = m.db.ApplyRecord(wal.Record{Epoch: now - 1, Seq: seq + 1, Count: 1, Payload: epochBatch.data})
+	if !errors.Is(err, ErrEpoch) {
+		m.fatalf("a record of an old epoch: %v", err)
+	}
+}
+
+// install replaces another store by a checkpoint of the tables.
+func (m *model) install() {
+	m.settle()
+	m.flush()
+	m.n++
+	from := fmt.Sprintf("tables-%d", m.n)
+	seq, pin, err := m.db.CheckpointTables(from)
+	m.must(err)
+	if seq > m.done || !m.opts.ExternalCommit && seq != m.done {
+		m.fatalf("checkpoint of the tables at %d, committed is %d", seq, m.done)
+	}
+	m.must(Install(m.fs, "other", from))
+	o := m.opts
+	o.ExternalCommit = m.rng.IntN(2) == 0
+	db, err := Open("other", o)
+	m.must(err)
+	if db.Last() != seq || db.Committed() != seq || !slices.Equal(db.Epochs(), epochsUpTo(m.epochs, seq)) {
+		m.fatalf("installed at %d, %d with %v, want %d, %v", db.Last(), db.Committed(), db.Epochs(), seq, epochsUpTo(m.epochs, seq))
+	}
+	r, err := m.db.NewLogReader(seq + 1) // what the pin is for
+	m.must(err)
+	m.must(copyRecords(m.t.Context(), r, seq, m.done, db.ApplyRecord))
+	m.must(r.Close())
+	pin.Close()
+	if db.SetCommitted(m.done); o.ExternalCommit && db.Committed() != m.done {
+		m.fatalf("brought up to %d, want %d", db.Committed(), m.done)
+	}
+	m.compareState(db.Latest(), m.committed)
+	m.must(db.Close())
+	m.verifyDir("other")
+	m.must(removeAll(m.fs, from))
+}
 
 func (m *model) setOptions() {
 	l := m.db.Live()

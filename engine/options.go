@@ -26,10 +26,14 @@ type Logger interface {
 	Errorf(format string, args ...any)
 }
 
+// rowShare is the part of the cache that single records may take from the blocks, when
+// there are point reads: the larger part of what such reads want, if records are small.
+const rowShare = 2
+
 // Live are the settings that SetOptions changes while the store is open.
 // Zero means the default.
 type Live struct {
-	// CacheSize bounds the memory for blocks, indexes and filters, in bytes (64 MiB).
+	// CacheSize bounds the memory for blocks, indexes, filters and rows, in bytes (64 MiB).
 	CacheSize int64
 	// MemTableSize is the size of one memtable in bytes (64 MiB); a new size
 	// holds from the next memtable on.
@@ -41,6 +45,11 @@ type Live struct {
 	SyncInterval time.Duration
 	// CompactionRate bounds what compactions write, in bytes per second; 0: no bound.
 	CompactionRate int64
+	// LogKeepBytes is how much of the log stays on disk for log readers after it was flushed, in bytes (0).
+	LogKeepBytes int64
+	// LogPinBytes is how much of it stays as long as somebody has pinned it, LogKeepBytes
+	// included (0); see DB.PinLog.
+	LogPinBytes int64
 	// MaxCompactions is the number of compactions that run at the same time (2).
 	MaxCompactions int
 }
@@ -61,8 +70,6 @@ type Options struct {
 	MaxMemTables int
 	// LogSegmentSize is the size of a log segment in bytes (64 MiB).
 	LogSegmentSize int64
-	// LogKeepBytes is how much of the released log stays on disk for log readers (0).
-	LogKeepBytes int64
 
 	// BlockSize is the size of a data block before compression (4 KiB).
 	BlockSize int
@@ -150,6 +157,8 @@ func (l Live) problems() (errs []error) {
 	check(l.MemTableSize >= 4*kib && l.MemTableSize <= gib, "MemTableSize %d must be in 4 KiB .. 1 GiB", l.MemTableSize)
 	check(l.SyncInterval >= 0, "SyncInterval %v must not be negative", l.SyncInterval)
 	check(l.CompactionRate >= 0, "CompactionRate %d must not be negative", l.CompactionRate)
+	check(l.LogKeepBytes >= 0, "LogKeepBytes %d must not be negative", l.LogKeepBytes)
+	check(l.LogPinBytes >= 0, "LogPinBytes %d must not be negative", l.LogPinBytes)
 	check(l.MaxCompactions >= 1 && l.MaxCompactions <= 64, "MaxCompactions %d must be in 1 .. 64", l.MaxCompactions)
 	return errs
 }
@@ -165,7 +174,6 @@ func (o Options) Validate() error {
 	}
 	check(o.MaxMemTables >= 2, "MaxMemTables %d must be at least 2", o.MaxMemTables)
 	check(o.LogSegmentSize >= 4*kib, "LogSegmentSize %d must be at least 4 KiB", o.LogSegmentSize)
-	check(o.LogKeepBytes >= 0, "LogKeepBytes %d must not be negative", o.LogKeepBytes)
 	check(o.BlockSize >= 256 && int64(o.BlockSize) <= mib, "BlockSize %d must be in 256 .. 1 MiB", o.BlockSize)
 	check(o.FilterBits <= 64, "FilterBits %d must be at most 64", o.FilterBits)
 	check(len(o.Compression) <= NumLevels, "Compression names %d levels, there are %d", len(o.Compression), NumLevels)

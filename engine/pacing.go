@@ -19,7 +19,7 @@ import (
 // that is 8 times faster than they drain while there is room, and a quarter
 // when the tree is full; when the memtables are full, the last of them still fills just as
 // fast as another one is flushed. A write that comes
-// earlier than that rate allows sleeps; sleeps below a millisecond are saved up.
+// earlier than that rate allows sleeps; sleeps below minPaceSleep are saved up.
 //
 // Rejected: stopping at a threshold (seconds without progress), and delays
 // per write regardless of its size.
@@ -42,6 +42,14 @@ const minWriteRate = 256 << 10
 // slowest rate do not make each other wait longer.
 const maxPaceSleep = 100 * time.Millisecond
 
+// minPaceSleep is the shortest sleep: as long as the scheduler's time slice, for which a write may have to wait
+// anyway. Ten sleeps of a millisecond give no more to flushes than one of ten, and hit ten times as many writes.
+const minPaceSleep = 10 * time.Millisecond
+
+// yieldEvery is after how many writes writers let others run, when they come too fast for the flushes. Flushes and
+// compactions do not yield: beside goroutines that never sleep, such as busy event loops, they would get next to nothing.
+const yieldEvery = 64
+
 // wait lets n bytes through at the present rate.
 func (p *pacer) wait(db *DB, n int) {
 	bits := p.rate.Load()
@@ -61,7 +69,7 @@ func (p *pacer) wait(db *DB, n int) {
 		p.mu.free = now.Add(ahead)
 	}
 	p.mu.Unlock()
-	if ahead < time.Millisecond {
+	if ahead < minPaceSleep {
 		return
 	}
 	time.Sleep(ahead)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gtinside/corecache/engine/base"
 	"github.com/gtinside/corecache/engine/cache"
+	"github.com/gtinside/corecache/engine/rowcache"
 	"github.com/gtinside/corecache/engine/wal"
 )
 
@@ -23,7 +24,7 @@ import (
 //	read CURRENT and the manifest      a torn last edit never was, see manifest.go
 //	compare with the files that are    a missing table is damage
 //	write a new manifest               CURRENT moves once it is complete
-//	remove files nothing refers to     results of jobs that a crash interrupted
+//	remove files nothing refers to     results of jobs that a crash interrupted, what Install replaced
 //	replay the log behind the flushed position into memtables
 func Open(dir string, o Options) (db *DB, err error) {
 	if err := o.Validate(); err != nil {
@@ -54,6 +55,7 @@ func Open(dir string, o Options) (db *DB, err error) {
 
 func newDB(dir string, o Options) *DB {
 	db := &DB{opts: o, dir: dir, cache: cache.New(o.CacheSize)}
+	db.rows = rowcache.New(o.CacheSize/rowShare, db.cache.Reserve)
 	db.life, db.end = context.WithCancelCause(context.Background())
 	db.tables = &tables{fs: o.FS, dir: dir, cache: db.cache, max: o.MaxOpenFiles}
 	db.live.Store(&o.Live)
@@ -85,7 +87,7 @@ func (db *DB) create() error {
 		return err
 	}
 	for _, name := range names {
-		if _, ok := parseTableName(name); ok || name == logDirName {
+		if _, ok := parseTableName(name); ok || isLogDir(name) {
 			return base.Corrupt(filepath.Join(db.dir, currentName), 0, "it is missing, but there is %s", name)
 		}
 	}
@@ -136,8 +138,11 @@ func (db *DB) load(num uint64) error {
 		db.logError(db.opts.FS.Remove(db.tables.path(orphan)))
 	}
 	for _, name := range names {
-		if strings.HasSuffix(name, tempSuffix) {
+		switch {
+		case strings.HasSuffix(name, tempSuffix):
 			db.logError(db.opts.FS.Remove(filepath.Join(db.dir, name)))
+		case isLogDir(name) && name != logDirName(state.log):
+			db.logError(removeAll(db.opts.FS, filepath.Join(db.dir, name)))
 		}
 	}
 	return nil
@@ -146,8 +151,8 @@ func (db *DB) load(num uint64) error {
 func (db *DB) logOptions() wal.Options {
 	l := db.live.Load()
 	return wal.Options{
-		FS: db.opts.FS, Dir: filepath.Join(db.dir, logDirName),
-		SegmentSize: db.opts.LogSegmentSize, KeepBytes: db.opts.LogKeepBytes,
+		FS: db.opts.FS, Dir: db.logDir,
+		SegmentSize: db.opts.LogSegmentSize, KeepBytes: l.LogKeepBytes, PinBytes: l.LogPinBytes,
 		Ack: l.Ack, SyncInterval: l.SyncInterval,
 	}
 }
@@ -155,7 +160,8 @@ func (db *DB) logOptions() wal.Options {
 // replay puts the log behind the flushed position into memtables.
 func (db *DB) replay() error {
 	s := &db.manifest.state
-	db.epoch.Store(s.epoch)
+	db.logDir = filepath.Join(db.dir, logDirName(s.log))
+	db.epochs.set(s.epochs)
 	db.totals.set(s.counters)
 	db.commit.applied.Store(s.flushedSeq)
 	mems := &replayed{db: db, next: s.flushedSeq + 1}
@@ -165,7 +171,7 @@ func (db *DB) replay() error {
 	}
 	db.log = log
 	if log.Last() != mems.next-1 {
-		return base.Corrupt(filepath.Join(db.dir, logDirName), 0, "the log ends at %d, its records at %d", log.Last(), mems.next-1)
+		return base.Corrupt(db.logDir, 0, "the log ends at %d, its records at %d", log.Last(), mems.next-1)
 	}
 	db.external.Store(s.flushedSeq)
 	db.commit.committed.Store(s.flushedSeq)
@@ -186,15 +192,18 @@ type replayed struct {
 
 func (p *replayed) add(r wal.Record) error {
 	if r.Seq != p.next {
-		return base.Corrupt(filepath.Join(p.db.dir, logDirName), 0, "records %d to %d are missing", p.next, r.Seq-1)
+		return base.Corrupt(p.db.logDir, 0, "records %d to %d are missing", p.next, r.Seq-1)
 	}
 	var b Batch
 	if err := b.load(r.Payload, r.Count); err != nil {
-		return base.Corrupt(filepath.Join(p.db.dir, logDirName), 0, "record %d: %v", r.Seq, err)
+		return base.Corrupt(p.db.logDir, 0, "record %d: %v", r.Seq, err)
 	}
-	p.db.insert(p.room(b.memSize), &b, r.Seq, r.Epoch)
+	if before := p.db.Epoch(); r.Epoch < before {
+		return base.Corrupt(p.db.logDir, 0, "record %d has epoch %d after epoch %d", r.Seq, r.Epoch, before)
+	}
+	p.db.insert(p.room(b.memSize), &b, r.Seq)
+	p.db.epochs.note(r.Epoch, r.Seq)
 	p.next = r.Seq + uint64(r.Count)
-	p.db.epoch.Store(max(p.db.epoch.Load(), r.Epoch))
 	return nil
 }
 

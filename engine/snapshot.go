@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/gtinside/corecache/engine/base"
 	"slices"
 	"sync"
 )
@@ -79,7 +80,7 @@ func (s *Snapshot) Get(dst, key []byte) ([]byte, error) {
 	if rs == nil {
 		return dst, ErrClosed
 	}
-	dst, err := s.db.get(rs, dst, key, s.seq)
+	dst, err := s.db.get(rs, dst, key, s.seq, base.Whole)
 	s.db.release(rs)
 	return dst, err
 }

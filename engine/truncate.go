@@ -26,6 +26,7 @@ func (db *DB) TruncateAfter(seq uint64) error {
 	if last := db.log.Last(); seq >= last {
 		return nil
 	}
+	db.cuts.Add(1)
 	if err := db.log.TruncateAfter(seq); err != nil {
 		return writeError(err)
 	}
@@ -35,6 +36,9 @@ func (db *DB) TruncateAfter(seq uint64) error {
 	}
 	return nil
 }
+
+// Truncations counts the calls of TruncateAfter that dropped something; see Wait.
+func (db *DB) Truncations() uint64 { return db.cuts.Load() }
 
 // rebuildLocked replaces the memtables by the log's records after the flushed
 // position. It is called with flushing and commit.mu held.
@@ -47,7 +51,7 @@ func (db *DB) rebuildLocked(seq uint64) error {
 	s := db.manifest.state
 	db.manifest.Unlock()
 	db.totals.set(s.counters)
-	db.epoch.Store(s.epoch)
+	db.epochs.set(s.epochs)
 	mems := &replayed{db: db, next: s.flushedSeq + 1}
 	if err := db.readLog(s.flushedSeq, seq, mems.add); err != nil {
 		return err

@@ -155,6 +155,7 @@ type version struct {
 	tombstones []tombstone // ascending by sequence number
 	ranges     *fragments  // the same, for lookups; nil when there are none
 	hidden     []hiding    // what they may hide; normally empty
+	generation uint64      // of the row cache, when the newest of the tables was flushed
 
 	refs atomic.Int32
 }
@@ -233,19 +234,22 @@ type placed struct {
 // versionEdit is the difference between two versions, and what else the
 // manifest remembers. Pointers that are nil leave the field as it is.
 type versionEdit struct {
-	nextFile   uint64 // 0: unchanged
-	flushedSeq uint64 // 0: unchanged
-	epoch      uint64 // 0: unchanged
+	nextFile   uint64  // 0: unchanged
+	flushedSeq uint64  // 0: unchanged
+	epochs     []Epoch // all up to flushedSeq; nil: unchanged
+	log        uint64  // number of the log's directory; 0: unchanged
 	added      []placed
 	removed    []placed // file holds only num when decoded
 	tombstones []tombstone
 	dropped    []uint64         // sequence numbers of range tombstones
 	counters   map[uint32]int64 // new totals at flushedSeq
+
+	generation uint64 // of the row cache; 0: unchanged; not in the manifest
 }
 
 // apply returns the version after the edit.
 func (v *version) apply(e *versionEdit) (*version, error) {
-	next := &version{levels: v.levels, tombstones: v.tombstones, ranges: v.ranges}
+	next := &version{levels: v.levels, tombstones: v.tombstones, ranges: v.ranges, generation: max(v.generation, e.generation)}
 	var touched [NumLevels]bool
 	for _, p := range e.removed {
 		touched[p.level] = true

@@ -42,7 +42,7 @@ var grammar = map[string][]string{
 	"expireopt": {"NX", "XX", "GT", "LT"},
 	"life": {
 		"DEL key", "DEL key key key", "UNLINK key", "UNLINK key key", "EXISTS key", "EXISTS key key key", "TOUCH key key",
-		"TYPE key", "OBJECT REFCOUNT key", "OBJECT IDLETIME key", "OBJECT FREQ key", "OBJECT ENCODING fresh", "MEMORY USAGE key",
+		"TYPE key", "OBJECT REFCOUNT key", "OBJECT IDLETIME key", "OBJECT FREQ key", "OBJECT ENCODING key", "MEMORY USAGE key", "DEBUG DIGEST-VALUE key key",
 	},
 	"names": {
 		"RENAME key key", "RENAMENX key key", "COPY key key", "COPY key key REPLACE", "COPY key key DB db", "COPY key key DB db REPLACE",
@@ -75,7 +75,6 @@ var texts = map[string]func(*rand.Rand) string{
 		return pickOne(rng, "a", "b", "c", "d", "e", "f", "g", "h", "{tag}1", "{tag}2", "", "\x00\xff", "key with blanks")
 	},
 	"counter": func(rng *rand.Rand) string { return pickOne(rng, "n1", "n2", "n3") },
-	"fresh":   func(rng *rand.Rand) string { return "none" },
 	"value":   value,
 	"digit":   func(rng *rand.Rand) string { return strconv.Itoa(rng.IntN(10)) },
 	"integer": integer,

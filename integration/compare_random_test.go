@@ -140,6 +140,7 @@ func (r *round) follow(conn int, args []string, reply *reply) {
 // compareData reads everything that is in the databases that calls use.
 func (r *round) compareData() {
 	r.compare(0, []string{"RESET"})
+	r.compare(0, []string{"DEBUG", "DIGEST"})
 	for db := range databases {
 		r.compare(0, []string{"SELECT", strconv.Itoa(db)})
 		r.compare(0, []string{"DBSIZE"})

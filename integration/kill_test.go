@@ -131,7 +131,11 @@ func (w *writer) add(b *batch) {
 	case 3:
 		b.append(fmt.Sprintf("w%d:log:%d", w.id, w.rnd.IntN(4)), fmt.Sprintf("%d,", w.n))
 	default:
-		b.set(key, fmt.Sprintf("%d:%s", w.n, strings.Repeat("v", w.rnd.IntN(400))))
+		size := w.rnd.IntN(400)
+		if w.rnd.IntN(300) == 0 { // in many chunks, and by the log's way of its own
+			size = 50_000 + w.rnd.IntN(600_000)
+		}
+		b.set(key, fmt.Sprintf("%d:%s", w.n, strings.Repeat("v", size)))
 	}
 }
 

@@ -8,15 +8,34 @@ import (
 	"testing"
 )
 
-// TestReadmeListsTheCommands holds the README to COMMAND LIST.
-func TestReadmeListsTheCommands(t *testing.T) {
+// readmeSection returns what stands in the README between two marks.
+func readmeSection(t *testing.T, name string) string {
+	t.Helper()
 	text, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "<!-- commands:begin -->")
-	section, _, _ := strings.Cut(rest, "<!-- commands:end -->")
-	documented := regexp.MustCompile(`\b[A-Z]{2,}\b`).FindAllString(section, -1)
+	_, rest, begins := strings.Cut(string(text), "<!-- "+name+":begin -->")
+	section, _, ends := strings.Cut(rest, "<!-- "+name+":end -->")
+	if !begins || !ends {
+		t.Fatalf("the README has no section %s", name)
+	}
+	return section
+}
+
+// TestReadmeListsTheDifferences: what the comparison accepts, users are told.
+func TestReadmeListsTheDifferences(t *testing.T) {
+	section := readmeSection(t, "differences")
+	for _, d := range differences {
+		if !regexp.MustCompile(`(?m)^\| (\w[\w -]*, )*` + d.command + `[ ,]`).MatchString(section) {
+			t.Errorf("%s is accepted to differ and not in the README", d.command)
+		}
+	}
+}
+
+// TestReadmeListsTheCommands holds the README to COMMAND LIST.
+func TestReadmeListsTheCommands(t *testing.T) {
+	documented := regexp.MustCompile(`\b[A-Z]{2,}\b`).FindAllString(readmeSection(t, "commands"), -1)
 	s := startServer(t)
 	c := s.client()
 	defer c.Close()

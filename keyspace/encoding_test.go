@@ -20,6 +20,24 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// TestCRC16 compares with the definition, bit by bit, for all lengths that the table look-ups tell apart.
+func TestCRC16(t *testing.T) {
+	b := []byte("The quick brown fox jumps over the lazy dog.")
+	for n := range b {
+		var want uint16
+		for _, x := range b[:n] {
+			want ^= uint16(x) << 8
+			for range 8 {
+				carry := want >> 15
+				want = want<<1 ^ carry*0x1021
+			}
+		}
+		if got := crc16(b[:n]); got != want {
+			t.Errorf("crc16 of %q is %04x, want %04x", b[:n], got, want)
+		}
+	}
+}
+
 func TestSlot(t *testing.T) {
 	for key, want := range map[string]uint16{ // CLUSTER KEYSLOT of Redis
 		"": 0, "a": 15495, "foo": 12182, "123456789": 12739,

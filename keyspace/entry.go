@@ -1,5 +1,10 @@
 package keyspace
 
+import (
+	"github.com/gtinside/corecache/engine"
+	"github.com/gtinside/corecache/engine/base"
+)
+
 // entry is a key as a transaction has found it.
 type entry struct {
 	key   []byte
@@ -12,10 +17,18 @@ type entry struct {
 
 // lookup finds a key of the selected database. A key whose time is over is not
 // found, and deleted on the way.
-func (t *Txn) lookup(key []byte) (entry, error) { return t.lookupIn(t.db, key) }
+func (t *Txn) lookup(key []byte) (entry, error) { return t.lookupIn(t.db, key, base.Whole) }
 
-func (t *Txn) lookupIn(db int, key []byte) (entry, error) {
-	e, err := t.peek(db, key)
+// lookupHead is lookup for who does not look at the value: only headSize bytes of the metadata may be there, enough for
+// all but the bytes of an inline string.
+func (t *Txn) lookupHead(key []byte) (entry, error) { return t.lookupIn(t.db, key, headSize) }
+
+const headSize = valueHeader + chunkedSize
+
+const _ = uint(engine.HeadSize - headSize) // more would not be worth it
+
+func (t *Txn) lookupIn(db int, key []byte, size int) (entry, error) {
+	e, err := t.peek(db, key, size)
 	if err == nil && e.found && e.meta.expired(t.now) {
 		if !t.hasExpired(&e) {
 			err = t.expire(&e)
@@ -42,17 +55,17 @@ func (t *Txn) hasExpired(e *entry) bool {
 	return false
 }
 
-// peek finds a key whether it has expired or not.
-func (t *Txn) peek(db int, key []byte) (e entry, err error) {
+// peek finds a key whether it has expired or not, with at least size bytes of its metadata.
+func (t *Txn) peek(db int, key []byte, size int) (e entry, err error) {
 	e = entry{key: key, pos: t.locate(key), db: db}
 	if t.swapped != nil {
 		e.phys = t.swapped[db]
-		err = t.load(&e)
+		err = t.load(&e, size)
 		return e, err
 	}
 	for d := t.databases(); ; {
 		e.phys = d.phys[db]
-		if err = t.load(&e); err != nil || t.locked {
+		if err = t.load(&e, size); err != nil || t.locked {
 			return e, err
 		}
 		again := t.databases()
@@ -64,11 +77,11 @@ func (t *Txn) peek(db int, key []byte) (e entry, err error) {
 }
 
 // load reads the metadata of e.
-func (t *Txn) load(e *entry) error {
+func (t *Txn) load(e *entry, size int) error {
 	t.key = appendMetaKey(t.key[:0], e.phys, e.pos, e.key)
 	start := len(t.val)
 	var err error
-	t.val, e.found, err = t.get(t.val, t.key)
+	t.val, e.found, err = t.getHead(t.val, t.key, size)
 	if err != nil || !e.found {
 		return err
 	}

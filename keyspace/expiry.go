@@ -195,7 +195,7 @@ func (k *Keyspace) expireKeys(phys uint16, s *expiryStep, now int64) error {
 	t := k.Begin(0, now, s.keys[:s.n]...)
 	t.db = k.logical(phys) // only now, when SWAPDB is kept out
 	for i, key := range s.keys[:s.n] {
-		e, err := t.peek(t.db, key)
+		e, err := t.peek(t.db, key, headSize)
 		if err == nil {
 			err = t.expireRecord(&e, s.record(i))
 		}

@@ -2,9 +2,13 @@ package keyspace
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/gtinside/corecache/engine/vfs"
+	"github.com/gtinside/corecache/engine/wal"
 )
 
 func TestExpiredKeyIsGoneAtOnce(t *testing.T) {
@@ -162,4 +166,51 @@ func TestExpiredKeyGoesOnce(t *testing.T) {
 	s.expect("keys counted", fmt.Sprint(keys, expires), "1 0")
 	s.expect("expired", s.Stats().Expired, 1)
 	s.check()
+}
+
+func incompressible(seed uint64, size int) string {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = byte(rnd.Uint32())
+	}
+	return string(b)
+}
+
+// A compaction drops records that have expired, durably. So it may only learn of the horizon once the
+// deletions are durable as well: after a loss of power nobody else would count the keys out.
+func TestDeletionsAreDurableBeforeTheHorizon(t *testing.T) {
+	for seed := range uint64(4) {
+		disk := vfs.NewCrash(seed)
+		s := &store{TB: t, fs: disk, now: 1_700_000_000_000}
+		s.ko = Options{ExpireEvery: -1, Databases: 4}
+		s.o.Ack, s.o.TableSize, s.o.BlockSize, s.o.MemTableSize, s.o.LogSegmentSize = wal.AckWritten, 4<<10, 512, 256<<10, 1<<20
+		s.open()
+		for i := range 100 {
+			s.set(fmt.Sprint("k", i), incompressible(uint64(i), 200), SetOptions{Deadline: s.now + 5})
+		}
+		if err := s.db.Compact(nil, nil); err != nil { // into tables of nothing but expiring records
+			t.Fatal(err)
+		}
+		before := s.db.Metrics().Compactions
+		s.now += 60_000
+		for range 2 { // delete and choose the horizon; tell the engine
+			s.expireDue()
+			if err := s.db.Wait(s.db.Last()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for deadline := time.Now().Add(10 * time.Second); s.db.Metrics().Compactions == before; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("no table was rewritten: nothing is tested")
+			}
+		}
+		after := disk.Crash()
+		_ = s.Keyspace.Close() // both fail: their disk is gone
+		_ = s.db.Close()
+		s.fs = after
+		s.open()
+		s.check()
+		s.close()
+	}
 }

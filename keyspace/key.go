@@ -1,14 +1,16 @@
 package keyspace
 
+import "github.com/gtinside/corecache/engine/base"
+
 // Exists reports whether there is a key.
 func (t *Txn) Exists(key []byte) (bool, error) {
-	e, err := t.read(key)
+	e, err := t.readHead(key)
 	return e.found, err
 }
 
 // Type returns the type of a key, TypeNone when it does not exist.
 func (t *Txn) Type(key []byte) (Type, error) {
-	e, err := t.read(key)
+	e, err := t.readHead(key)
 	if err != nil || !e.found {
 		return TypeNone, err
 	}
@@ -17,7 +19,7 @@ func (t *Txn) Type(key []byte) (Type, error) {
 
 // Delete deletes a key and reports whether it existed.
 func (t *Txn) Delete(key []byte) (bool, error) {
-	e, err := t.lookup(key)
+	e, err := t.lookupHead(key)
 	if err != nil || !e.found {
 		return false, err
 	}
@@ -26,7 +28,7 @@ func (t *Txn) Delete(key []byte) (bool, error) {
 
 // Deadline returns when a key expires, in unix milliseconds, 0 for never.
 func (t *Txn) Deadline(key []byte) (deadline int64, ok bool, err error) {
-	e, err := t.read(key)
+	e, err := t.readHead(key)
 	if err != nil || !e.found {
 		return 0, false, err
 	}
@@ -136,7 +138,7 @@ func (t *Txn) copyTo(from, to []byte, db int, replace bool) (src entry, ok bool,
 	if err != nil || !src.found {
 		return src, false, err
 	}
-	dst, err := t.lookupIn(db, to)
+	dst, err := t.lookupIn(db, to, headSize)
 	if err != nil || dst.found && !replace {
 		return src, false, err
 	}
@@ -166,7 +168,7 @@ type Object struct {
 
 // Object describes a key. It counts as no access.
 func (t *Txn) Object(key []byte) (o Object, ok bool, err error) {
-	e, err := t.peek(t.db, key)
+	e, err := t.peek(t.db, key, base.Whole)
 	if err != nil || !e.found || e.meta.expired(t.now) {
 		return o, false, err
 	}

@@ -48,6 +48,7 @@ type Keyspace struct {
 	expired      atomic.Int64   // keys deleted because their time was over
 	activeExpire atomic.Bool
 	readOnly     atomic.Bool
+	watchedKeys  atomic.Int64 // keys that somebody watches
 	reclaims     atomic.Int32 // requests for a flush not yet served
 	txns         sync.Pool
 

@@ -27,11 +27,13 @@ func hashTag(key []byte) []byte {
 	return key
 }
 
-// crc16Table is of CRC-16/XMODEM: polynomial 1021, nothing reflected or inverted.
-var crc16Table = makeCRC16Table()
+// crc16Tables are of CRC-16/XMODEM: polynomial 1021, nothing reflected or inverted. The n-th is
+// that of a byte followed by n zeros, so that eight bytes are taken at once (Kounavis, Berry,
+// "Novel Table Lookup-Based Algorithms for High-Performance CRC Generation", 2008).
+var crc16Tables = makeCRC16Tables()
 
-func makeCRC16Table() (t [256]uint16) {
-	for i := range t {
+func makeCRC16Tables() (t [8][256]uint16) {
+	for i := range t[0] {
 		c := uint16(i) << 8
 		for range 8 {
 			if c&0x8000 != 0 {
@@ -40,14 +42,24 @@ func makeCRC16Table() (t [256]uint16) {
 				c <<= 1
 			}
 		}
-		t[i] = c
+		t[0][i] = c
+	}
+	for n := 1; n < len(t); n++ {
+		for i, c := range t[n-1] {
+			t[n][i] = c<<8 ^ t[0][c>>8]
+		}
 	}
 	return t
 }
 
 func crc16(b []byte) (c uint16) {
+	t := &crc16Tables
+	for ; len(b) >= 8; b = b[8:] {
+		c = t[7][byte(c>>8)^b[0]] ^ t[6][byte(c)^b[1]] ^ t[5][b[2]] ^ t[4][b[3]] ^
+			t[3][b[4]] ^ t[2][b[5]] ^ t[1][b[6]] ^ t[0][b[7]]
+	}
 	for _, x := range b {
-		c = c<<8 ^ crc16Table[byte(c>>8)^x]
+		c = c<<8 ^ t[0][byte(c>>8)^x]
 	}
 	return c
 }

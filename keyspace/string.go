@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"github.com/gtinside/corecache/engine/base"
 )
 
 // Errors of operations on keys.
@@ -86,8 +88,13 @@ func (t *Txn) stringOf(e *entry) (s String, err error) {
 }
 
 // read is lookup for commands that read: it counts hits and misses.
-func (t *Txn) read(key []byte) (entry, error) {
-	e, err := t.lookup(key)
+func (t *Txn) read(key []byte) (entry, error) { return t.readSize(key, base.Whole) }
+
+// readHead is read for commands that do not look at the value; see lookupHead.
+func (t *Txn) readHead(key []byte) (entry, error) { return t.readSize(key, headSize) }
+
+func (t *Txn) readSize(key []byte, size int) (entry, error) {
+	e, err := t.lookupIn(t.db, key, size)
 	if err == nil {
 		c := &t.k.counters[e.pos.hash%counterShards]
 		if e.found {
@@ -118,7 +125,7 @@ type SetOptions struct {
 
 // Set makes value the string of a key, whatever it held before, and reports whether the condition was met.
 func (t *Txn) Set(key, value []byte, o SetOptions) (bool, error) {
-	e, err := t.lookup(key)
+	e, err := t.lookupHead(key)
 	if err != nil {
 		return false, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/gtinside/corecache/engine"
+	"github.com/gtinside/corecache/engine/base"
 )
 
 // Txn is what one command, or a whole MULTI, reads and writes.
@@ -286,6 +287,11 @@ func (t *Txn) physAll() []uint16 {
 
 // get appends the value of an engine key to dst.
 func (t *Txn) get(dst, key []byte) (_ []byte, ok bool, err error) {
+	return t.getHead(dst, key, base.Whole)
+}
+
+// getHead is get of at least the first n bytes; see engine.DB.GetHead.
+func (t *Txn) getHead(dst, key []byte, n int) (_ []byte, ok bool, err error) {
 	switch {
 	case t.indexed != nil:
 		dst, err = t.indexed.Get(dst, key)
@@ -294,9 +300,9 @@ func (t *Txn) get(dst, key []byte) (_ []byte, ok bool, err error) {
 	case t.pinned != nil:
 		return t.getPinned(dst, key)
 	case t.latest:
-		dst, err = t.k.db.GetLatest(dst, key)
+		dst, err = t.k.db.GetHeadLatest(dst, key, n)
 	default:
-		dst, err = t.k.db.Get(dst, key)
+		dst, err = t.k.db.GetHead(dst, key, n)
 	}
 	if err == nil {
 		return dst, true, nil

@@ -54,7 +54,7 @@ func (k *Keyspace) Watch(w *Watcher, db int, now int64, key []byte) error {
 	}
 	t := k.Begin(db, now, key)
 	defer t.Discard()
-	e, err := t.peek(db, key)
+	e, err := t.peek(db, key, headSize)
 	if err != nil {
 		return err
 	}
@@ -70,22 +70,28 @@ func (k *Keyspace) Watch(w *Watcher, db int, now int64, key []byte) error {
 	if s.watched == nil {
 		s.watched = make(map[watchedKey][]*watch)
 	}
+	if len(s.watched[id]) == 0 {
+		k.watchedKeys.Add(1)
+	}
 	s.watched[id] = append(s.watched[id], x)
 	return nil
 }
+
+// Watched is the number of keys that somebody watches.
+func (k *Keyspace) Watched() int64 { return k.watchedKeys.Load() }
 
 // Unwatch forgets all keys that w watches.
 func (k *Keyspace) Unwatch(w *Watcher) {
 	for id, x := range w.keys {
 		s := k.stripe(x.pos)
 		s.Lock()
-		s.remove(id, x)
+		k.unregister(s, id, x)
 		s.Unlock()
 	}
 	w.reset()
 }
 
-func (s *stripe) remove(id watchedKey, x *watch) {
+func (k *Keyspace) unregister(s *stripe, id watchedKey, x *watch) {
 	list := s.watched[id]
 	for i := range list {
 		if list[i] == x {
@@ -99,6 +105,7 @@ func (s *stripe) remove(id watchedKey, x *watch) {
 		return
 	}
 	delete(s.watched, id)
+	k.watchedKeys.Add(-1)
 	if len(s.watched) == 0 {
 		s.watched = nil
 	}
@@ -121,7 +128,7 @@ func (t *Txn) Changed(w *Watcher) bool {
 // Unwatch is Keyspace.Unwatch for a transaction that was begun with w: the keys are locked already.
 func (t *Txn) Unwatch(w *Watcher) {
 	for id, x := range w.keys {
-		t.k.stripe(x.pos).remove(id, x)
+		t.k.unregister(t.k.stripe(x.pos), id, x)
 	}
 	w.reset()
 }
@@ -159,7 +166,7 @@ func (t *Txn) watchedIn(db int, f func(key []byte, list []*watch) error) error {
 // touchDatabase tells the watchers of a database that all its keys are about to be deleted.
 func (t *Txn) touchDatabase(db int) error {
 	return t.watchedIn(db, func(key []byte, list []*watch) error {
-		e, err := t.peek(db, key)
+		e, err := t.peek(db, key, headSize)
 		if err != nil || !e.found {
 			return err
 		}
@@ -172,11 +179,11 @@ func (t *Txn) touchDatabase(db int) error {
 // touchSwapped tells the watchers of a database that another is about to take its place.
 func (t *Txn) touchSwapped(db, with int) error {
 	return t.watchedIn(db, func(key []byte, list []*watch) error {
-		before, err := t.peek(db, key)
+		before, err := t.peek(db, key, headSize)
 		if err != nil {
 			return err
 		}
-		after, err := t.peek(with, key)
+		after, err := t.peek(with, key, headSize)
 		if err != nil {
 			return err
 		}

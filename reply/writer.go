@@ -38,9 +38,12 @@ func (w *Writer) Simple(s string) {
 }
 
 // Error is an error reply; s is the whole text with its prefix ("ERR ...",
-// "WRONGTYPE ...") and without the leading '-'. CR and LF in it become spaces, as
-// they might come from a client.
+// "WRONGTYPE ...") and without the leading '-'. CR and LF might come from a client: as in
+// Redis they are left out at the end and become spaces elsewhere.
 func (w *Writer) Error(s string) {
+	for len(s) > 0 && (s[len(s)-1] == '\r' || s[len(s)-1] == '\n') {
+		s = s[:len(s)-1]
+	}
 	w.Buf = append(w.Buf, '-')
 	for i := 0; i < len(s); i++ {
 		c := s[i]

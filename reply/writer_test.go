@@ -14,6 +14,7 @@ func TestEncoding(t *testing.T) {
 		{"ok", func(w *Writer) { w.OK() }, "+OK\r\n", "+OK\r\n"},
 		{"simple", func(w *Writer) { w.Simple("PONG") }, "+PONG\r\n", "+PONG\r\n"},
 		{"error", func(w *Writer) { w.Error("ERR a\r\nb") }, "-ERR a  b\r\n", "-ERR a  b\r\n"},
+		{"error with newlines behind it", func(w *Writer) { w.Error("ERR option \r\n\n") }, "-ERR option \r\n", "-ERR option \r\n"},
 		{"int", func(w *Writer) { w.Int(-12) }, ":-12\r\n", ":-12\r\n"},
 		{"one digit", func(w *Writer) { w.Int(7) }, ":7\r\n", ":7\r\n"},
 		{"bulk", func(w *Writer) { w.Bulk([]byte("a\r\nb")) }, "$4\r\na\r\nb\r\n", "$4\r\na\r\nb\r\n"},

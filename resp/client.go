@@ -2,42 +2,52 @@ package resp
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/gtinside/corecache/command"
 	"github.com/gtinside/corecache/reply"
 )
 
-// client is one connection: its session, which runs on redcon's goroutine (session.go),
-// and what others may do to it. It is the command.Conn of its session.
+// client is one connection: its session (session.go), and what others may do to it. It is the
+// command.Conn of its session.
+//
+// At any time at most one goroutine holds a client and executes its requests: its own (redcon's), an
+// event loop or one that waits for a commit. See loop.go.
 type client struct {
 	server *Server
-	nc     net.Conn
-	raw    syscall.RawConn
-	tls    *tls.Conn // nil for plain connections
+	to     transport
+	sock   *socket // to, when an event loop watches it, else nil
+	loop   *loop
+	stream *stream // to, when there is no event loop
+	tls    *tls.Conn
+	ends   endpoints
 	remote string
 	local  string
 	fd     int
 
-	// Owned by the session's goroutine.
-	sess    *command.Session
-	w       reply.Writer
-	in      input
-	frame   framer
-	ws      *workspace // nil while the client is silent
-	readFn  func(fd uintptr) bool
-	readN   int
-	readErr error
-	filled  bool  // the last read has filled the buffer: there is probably more
-	noWait  bool  // readFn is not to wait
-	charged int64 // what the budget has been told of the input and of the session
-	blocked int64 // and of the workspace, which a blocked command keeps
+	// Owned by the holder.
+	sess     *command.Session
+	w        reply.Writer
+	in       input
+	frame    framer
+	ws       *workspace // nil while the client is silent
+	filled   bool       // the last read has filled the buffer: there is probably more
+	over     bool       // the session ends with the replies collected
+	turn     uint64     // not 0: the holder is the event loop, with this turn
+	next     outcome    // of the unit whose replies were sent last
+	slow     int        // how slow the units are lately; see slowUnit
+	executed int        // commands of the unit
+	charged  int64      // what the budget has been told of the input and of the session
+	blocked  int64      // and of the workspace, which a blocked command keeps
 
 	// Self-synchronised.
+	state     atomic.Int32  // idle, held, ...
+	hup       atomic.Bool   // the peer has closed its end
+	own       chan struct{} // tells the client's own goroutine that it is the holder
 	out       outbox
 	watcher   watcher
 	done      chan struct{} // closed by Kill
@@ -57,34 +67,53 @@ type client struct {
 	}
 }
 
+// endpoints are the addresses of a connection.
+type endpoints struct{ local, remote net.Addr }
+
+// newClient makes a client of a connection, which it owns from then on.
 func newClient(s *Server, nc net.Conn, useTLS bool) (*client, error) {
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return nil, errClosed
+	c := &client{server: s, done: make(chan struct{}), own: make(chan struct{}, 1)}
+	c.ends = endpoints{nc.LocalAddr(), nc.RemoteAddr()}
+	c.remote, c.local = c.ends.print()
+	c.state.Store(held)
+	c.progress.Store(s.clock.Load())
+	if err := c.connect(nc, useTLS); err != nil {
+		return nil, errors.Join(err, nc.Close())
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	c := &client{server: s, nc: nc, raw: raw, done: make(chan struct{})}
-	c.remote, c.local = addresses(nc)
-	c.readFn = c.readOnce
-	c.out.init(nc, raw, c)
-	now := s.clock.Load()
-	c.progress.Store(now)
-	if err := raw.Control(func(fd uintptr) { c.fd = int(fd) }); err != nil {
-		return nil, err
-	}
+	c.out.init(c.to, c)
 	if useTLS {
-		c.tls = tls.Server(cipherSide{c}, s.tls.current.Load())
+		c.tls = tls.Server(cipherSide{nc, c}, s.tls.current.Load())
 	}
 	return c, nil
 }
 
-// addresses prints the ends of a connection as CLIENT LIST shows them.
-func addresses(nc net.Conn) (remote, local string) {
-	remote, local = nc.RemoteAddr().String(), nc.LocalAddr().String()
-	if nc.LocalAddr().Network() == "unix" {
+// connect chooses between an event loop and a goroutine that reads.
+func (c *client) connect(nc net.Conn, useTLS bool) error {
+	if l := c.server.nextLoop(); l != nil && !useTLS {
+		sc, ok := nc.(syscallConn)
+		if !ok {
+			return errClosed
+		}
+		fd, err := detach(sc)
+		if err != nil {
+			return err
+		}
+		c.sock = &socket{fd: fd, writable: make(chan struct{}, 1), done: c.done}
+		c.to, c.loop, c.fd = c.sock, l, fd
+		return nil
+	}
+	st, err := newStream(nc)
+	if err != nil {
+		return err
+	}
+	c.to, c.stream = st, st
+	return st.raw.Control(func(fd uintptr) { c.fd = int(fd) })
+}
+
+// print shows the ends of a connection as CLIENT LIST does.
+func (e endpoints) print() (remote, local string) {
+	remote, local = e.remote.String(), e.local.String()
+	if e.local.Network() == "unix" {
 		local += ":0"
 		remote = local
 	}
@@ -108,7 +137,7 @@ func (c *client) Kill() {
 	c.killed.Do(func() {
 		c.out.fail(errClosed)
 		close(c.done)
-		c.nc.Close()
+		c.to.kill()
 	})
 }
 
@@ -128,7 +157,11 @@ func (c *client) interrupt() {
 		c.Kill()
 		return
 	}
-	c.nc.SetReadDeadline(past)
+	if c.sock != nil {
+		c.summon()
+		return
+	}
+	c.stream.nc.SetReadDeadline(past)
 }
 
 // past is a deadline that has passed.

@@ -4,7 +4,7 @@
 // # Where to start reading
 //
 // server.go: what there is and who owns it. session.go is the life of one client, from its
-// first byte to its last. frame.go is what hostile input has to pass.
+// first byte to its last. loop.go says which goroutine executes its requests. frame.go is what hostile input has to pass.
 //
 // # How redcon is used
 //
@@ -13,14 +13,20 @@
 // because its own reading loop has no limits and can be made to panic before a client has
 // authenticated.
 //
-//	client ── tcp, unix, tls ── listener ── redcon.Serve ── handler ── client.serve
-//	                            (guard)                               │
+//	client ── tcp, unix, tls ── listener ── redcon.Serve ── handler ── client.serve ── loop
+//	                            (guard)                                    └───────┐    │
 //	   framer: complete, harmless frame ── redcon.ReadNextCommand ── Dispatch ── outbox ── client
 //
 // redcon calls its handler only after it has read a command. The guard therefore gives it one:
-// a constant opening frame which no client has sent. The handler then runs the session until
-// its end, on the goroutine which redcon has made for the connection; afterwards redcon reads the
-// end of the stream and forgets the connection.
+// a constant opening frame which no client has sent. The handler then returns only when the session has
+// ended; afterwards redcon reads the end of the stream and forgets the connection.
+//
+// # Event loops
+//
+// The requests of most clients are executed by an event loop, one goroutine for many clients. The goroutine which redcon
+// has made for a connection is there for what has to wait: it takes over a client which does not read its
+// replies, whose session ends, or whose commands are slow; it serves clients with TLS alone. A loop that
+// gets stuck is replaced within milliseconds. See loop.go.
 //
 // # Units
 //
@@ -43,17 +49,21 @@
 // # Goroutines
 //
 //	accept loop     one per listener; owner Server; ends when the listener is closed
-//	session         one per connection (redcon's); ends when the connection is closed
+//	session         one per connection (redcon's), mostly asleep; ends when the connection is closed
+//	loop.run        one per event loop; ends with Shutdown, or when another goroutine has become the loop
+//	answerer        one per round of an event loop whose writes take long to commit; ends when they are committed
+//	watchdog        one per Server; replaces loops that are stuck; ends with Shutdown
 //	outbox.drain    at most one per connection, while its client is slow; ends with the connection
-//	watcher.run     at most one per connection, while one of its commands blocks
+//	watcher.run     at most one per connection without event loop, while one of its commands blocks
 //	sweeper         one per Server; timeouts, soft limits, the memory budget; ends with Close
 //
 // # Rejected
 //
 //   - redcon's own loop (handler per command, ReadPipeline): it copies every command twice, allocates three
 //     times for it, grows its buffer with the stream, and throws valid commands away when an error follows them.
-//   - An event loop with one goroutine per core: a command may block (fsync, CLIENT PAUSE, later BLPOP), and
-//     redcon would be no listener any more.
+//   - A goroutine that reads for each client: a switch of goroutines and a futile read per request, and
+//     a write to the log for each client instead of each round. It cost a fifth of the throughput.
+//   - To leave connections in the library's poller as well: each packet would wake its thread, too.
 //   - Deadlines for each read and write: setting one costs as much as parsing a command. The sweeper
 //     looks at all connections once a second instead.
 package resp

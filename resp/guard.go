@@ -35,10 +35,10 @@ func (g *guard) Close() error {
 }
 
 // LocalAddr is the server's end.
-func (g *guard) LocalAddr() net.Addr { return g.client.nc.LocalAddr() }
+func (g *guard) LocalAddr() net.Addr { return g.client.ends.local }
 
 // RemoteAddr is the client's end.
-func (g *guard) RemoteAddr() net.Addr { return g.client.nc.RemoteAddr() }
+func (g *guard) RemoteAddr() net.Addr { return g.client.ends.remote }
 
 // SetDeadline is not used by redcon.
 func (g *guard) SetDeadline(time.Time) error { return nil }
@@ -51,9 +51,10 @@ func (g *guard) SetWriteDeadline(time.Time) error { return nil }
 
 // cipherSide is the connection below TLS: its writes go through the outbox, so that they
 // never wait.
-type cipherSide struct{ c *client }
-
-func (s cipherSide) Read(p []byte) (int, error) { return s.c.nc.Read(p) }
+type cipherSide struct {
+	net.Conn
+	c *client
+}
 
 func (s cipherSide) Write(p []byte) (int, error) {
 	if _, err := s.c.out.send(p, false); err != nil {
@@ -68,8 +69,5 @@ func (s cipherSide) Close() error {
 	return nil
 }
 
-func (s cipherSide) LocalAddr() net.Addr                { return s.c.nc.LocalAddr() }
-func (s cipherSide) RemoteAddr() net.Addr               { return s.c.nc.RemoteAddr() }
-func (s cipherSide) SetDeadline(t time.Time) error      { return s.c.nc.SetDeadline(t) }
-func (s cipherSide) SetReadDeadline(t time.Time) error  { return s.c.nc.SetReadDeadline(t) }
-func (s cipherSide) SetWriteDeadline(t time.Time) error { return nil }
+// SetWriteDeadline does nothing: writes do not wait.
+func (s cipherSide) SetWriteDeadline(time.Time) error { return nil }

@@ -18,6 +18,18 @@ import (
 	"github.com/gtinside/corecache/reply"
 )
 
+// testLoops is Address.Loops of the servers under test. One event loop is where clients meet most.
+var testLoops = 1
+
+// testWatching is how often their watchdog looks.
+var testWatching = watchEvery
+
+// withoutWatchdog keeps the watchdogs of a test's servers from doing anything.
+func withoutWatchdog(t *testing.T) {
+	testWatching = time.Hour
+	t.Cleanup(func() { testWatching = watchEvery })
+}
+
 // patience bounds what tests wait for; nothing takes that long.
 const patience = 20 * time.Second
 
@@ -26,13 +38,24 @@ const patience = 20 * time.Second
 type testCommands struct {
 	*command.Server
 	units   atomic.Int64          // EndUnit calls
-	running chan *command.Session // told of sessions in SLOW and BLOCK
+	running chan *command.Session // told of sessions in SLOW, BLOCK and WRITE
 	release chan struct{}         // lets SLOW and BLOCK go on
+	commits chan struct{}         // with slow, a token lets one unit with a WRITE end
+	slow    atomic.Bool           // commits take long
 }
 
 func (f *testCommands) EndUnit(sess *command.Session, w *reply.Writer) error {
 	f.units.Add(1)
+	if sess.Dirty() && f.slow.Load() {
+		f.running <- sess
+		<-f.commits
+		sess.LastWrite = 0
+	}
 	return f.Server.EndUnit(sess, w)
+}
+
+func (f *testCommands) EndsAtOnce(sess *command.Session) bool {
+	return !sess.Dirty() || !f.slow.Load()
 }
 
 func (f *testCommands) Dispatch(sess *command.Session, args [][]byte, w *reply.Writer) {
@@ -64,6 +87,13 @@ func (f *testCommands) Dispatch(sess *command.Session, args [][]byte, w *reply.W
 			w.Simple("GONE")
 			f.running <- nil
 		}
+	case "WRITE": // has to be committed
+		sess.LastWrite++
+		w.OK()
+	case "SPIN": // takes 3 ms of processor time
+		for start := time.Now(); time.Since(start) < 3*time.Millisecond; {
+		}
+		w.Simple("SPUN")
 	case "WATCH-ME": // tells the test of the session
 		f.running <- sess
 		w.OK()
@@ -96,13 +126,13 @@ func startImpatient(t *testing.T, stall time.Duration, change func(*Settings, *A
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	commands := command.New(command.Options{Config: cfg, Log: log})
-	f := &testCommands{Server: commands, running: make(chan *command.Session, 100), release: make(chan struct{})}
-	set, addr := SettingsFrom(cfg), Address{Bind: []string{"127.0.0.1"}, Port: -1}
+	f := &testCommands{Server: commands, running: make(chan *command.Session, 100), release: make(chan struct{}), commits: make(chan struct{})}
+	set, addr := SettingsFrom(cfg), Address{Bind: []string{"127.0.0.1"}, Port: -1, Loops: testLoops}
 	if change != nil {
 		change(&set, &addr)
 	}
 	s := New(f, set, log)
-	s.stall, s.handshake = stall, stall
+	s.stall, s.handshake, s.watching = stall, stall, testWatching
 	if err := s.Listen(addr); err != nil {
 		t.Fatal(err)
 	}

@@ -129,6 +129,10 @@ func (in *input) park(ws *workspace) {
 		in.buf, in.start, in.end, in.own, in.parked = in.small, 0, len(in.small), false, true
 	case !in.own:
 		in.own, ws.in = true, nil
+	case cap(in.buf) > 4*in.len()+smallRest:
+		// Grown for a command that has been executed.
+		in.buf = append(make([]byte, 0, 2*in.len()), in.bytes()...)
+		in.start, in.end, in.buf = 0, len(in.buf), in.buf[:cap(in.buf)]
 	}
 }
 

@@ -149,13 +149,20 @@ type Address struct {
 	UnixSocket string   // "" = none
 	UnixMode   os.FileMode
 	Backlog    int // connections the kernel holds ready; 0 = as many as it allows
+	Loops      int // event loops; 0 = as many as suit the machine, -1 = none: a goroutine reads from each client
 }
 
 // Listen binds all addresses. When one of them can not be bound, none is.
 func (s *Server) Listen(a Address) error {
+	if a.Loops >= 0 {
+		if err := s.openLoops(a.Loops); err != nil {
+			return err
+		}
+	}
 	err := s.listenAll(a)
 	if err != nil {
 		s.closeListeners()
+		s.closeLoops()
 	}
 	return err
 }

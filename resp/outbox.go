@@ -2,7 +2,6 @@ package resp
 
 import (
 	"errors"
-	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,15 +22,8 @@ const (
 // takes at once is written directly by the sender. The rest is queued for a goroutine that exists
 // only while there is a queue.
 type outbox struct {
-	nc  net.Conn
-	raw syscall.RawConn
+	to  transport
 	acc account // told of how the queue grows and shrinks; it may refuse growth
-
-	// Owned by whoever has set mu.busy.
-	now     []byte
-	written int
-	err     error
-	writeFn func(fd uintptr) bool
 
 	// Self-synchronised.
 	pending  atomic.Int64  // bytes queued or being written by the goroutine
@@ -55,10 +47,9 @@ type account interface {
 	queued(delta int64)
 }
 
-func (o *outbox) init(nc net.Conn, raw syscall.RawConn, acc account) {
-	o.nc, o.raw, o.acc = nc, raw, acc
+func (o *outbox) init(to transport, acc account) {
+	o.to, o.acc = to, acc
 	o.progress = make(chan struct{}, 1)
-	o.writeFn = o.writeOnce
 }
 
 // send writes b, or queues what the kernel does not take. taken means that the outbox
@@ -103,38 +94,14 @@ func (o *outbox) push(b []byte) error {
 func (o *outbox) tryLocked(b []byte) int {
 	o.mu.busy = true
 	o.mu.Unlock()
-	o.now, o.written, o.err = b, 0, nil
-	err := o.raw.Write(o.writeFn)
-	if err == nil {
-		err = o.err
-	}
-	n := o.written
-	o.now = nil
+	n, err := o.to.tryWrite(b)
 	o.sent.Add(int64(n))
 	o.mu.Lock()
 	o.mu.busy = false
-	if err != nil {
+	if err != nil && err != syscall.EAGAIN {
 		o.failLocked(err)
 	}
 	return n
-}
-
-// writeOnce is called with the descriptor; it never waits.
-func (o *outbox) writeOnce(fd uintptr) bool {
-	for o.written < len(o.now) {
-		n, err := writeNow(fd, o.now[o.written:])
-		switch err {
-		case nil:
-			o.written += n
-		case syscall.EINTR:
-		case syscall.EAGAIN:
-			return true
-		default:
-			o.err = err
-			return true
-		}
-	}
-	return true
 }
 
 // addedLocked accounts for n queued bytes and sees to it that somebody writes them.
@@ -212,7 +179,7 @@ func (o *outbox) next() [][]byte {
 
 func (o *outbox) writeAll(b []byte) bool {
 	for len(b) > 0 {
-		n, err := o.nc.Write(b[:min(len(b), writeStep)])
+		n, err := o.to.Write(b[:min(len(b), writeStep)])
 		b = b[n:]
 		o.sent.Add(int64(n))
 		if !o.wrote(n, err) {

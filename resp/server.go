@@ -19,6 +19,7 @@ type Commands interface {
 	CloseSession(*command.Session)
 	Dispatch(*command.Session, [][]byte, *reply.Writer)
 	EndUnit(*command.Session, *reply.Writer) error
+	EndsAtOnce(*command.Session) bool
 }
 
 // Server is the front end. Use: New, Listen, Start, and in the end Shutdown. Its methods are
@@ -30,8 +31,11 @@ type Server struct {
 	port      int // TCP port listened on, 0 = none
 	tlsPort   int
 	tls       *certificates // nil without TLS
+	loops     []*loop       // none: each client is read from by its own goroutine
+	watchdog  watchdog
 	stall     time.Duration // stallTime, shorter in tests
 	handshake time.Duration // handshakeTime, shorter in tests
+	watching  time.Duration // watchEvery, other in tests
 
 	// Self-synchronised.
 	settings atomic.Pointer[Settings]
@@ -65,10 +69,11 @@ type counters struct {
 // New returns a server with no addresses to listen on.
 func New(commands Commands, set Settings, log *logrus.Logger) *Server {
 	s := &Server{
-		commands: commands, log: newLimitedLog(log), start: time.Now(), stall: stallTime, handshake: handshakeTime,
+		commands: commands, log: newLimitedLog(log), start: time.Now(), stall: stallTime, handshake: handshakeTime, watching: watchEvery,
 		stop: make(chan struct{}), drained: make(chan struct{}), quit: make(chan struct{}),
 		pressure: make(chan struct{}, 1),
 	}
+	s.watchdog.wake = make(chan struct{}, 1)
 	s.mu.conns = make(map[*client]struct{})
 	s.mu.empty = make(chan struct{})
 	s.settings.Store(&set)
@@ -88,6 +93,12 @@ func (s *Server) Start() {
 			// The only error is that the listener is closed.
 			_ = redcon.Serve(l, handle, nil, nil)
 		})
+	}
+	for _, l := range s.loops {
+		s.tasks.Go(l.run)
+	}
+	if len(s.loops) > 0 {
+		s.tasks.Go(s.runWatchdog)
 	}
 	s.tasks.Go(s.runSweeper)
 }
@@ -121,6 +132,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 	}
 	s.endStop()
 	s.tasks.Wait()
+	s.closeLoops()
 }
 
 func (s *Server) beginStop() {
@@ -148,6 +160,9 @@ func (s *Server) endStop() {
 	default:
 		close(s.drained)
 		close(s.quit)
+		for _, l := range s.loops {
+			l.poll.wake()
+		}
 	}
 }
 

@@ -206,7 +206,10 @@ func TestIdleTimeout(t *testing.T) {
 	s.sweep(50 * time.Second)
 	idle.send("PING\r\n")
 	idle.expect("+PONG\r\n")
-	s.sweep(300 * time.Second)
+	eventually(t, "the idle client is closed", func() bool { // not before the unit of its PING has ended
+		s.sweep(300 * time.Second)
+		return s.count.Load() == 1
+	})
 	idle.expectEnd()
 	s.fake.release <- struct{}{}
 	blocked.expect("+AWAKE\r\n")

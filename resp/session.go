@@ -31,7 +31,11 @@ func (c *client) serve() {
 	c.sess = c.server.commands.NewSession(c)
 	c.ready.Store(true)
 	defer c.closeSession()
-	for c.receive() && c.unit() {
+	if c.loop != nil {
+		c.attend()
+	} else {
+		for c.receive() && c.unit() {
+		}
 	}
 	if c.server.stopped() {
 		c.linger() // replies that the kernel has not taken yet
@@ -41,9 +45,13 @@ func (c *client) serve() {
 // recovered keeps a mistake in this package from ending the process.
 func (c *client) recovered() {
 	if r := recover(); r != nil {
-		stack := debug.Stack()
-		c.server.log.limited("panic", func() { c.server.log.WithField("stack", string(stack)).Errorf("panic in a session: %v", r) })
+		c.logPanic(r)
 	}
+}
+
+func (c *client) logPanic(r any) {
+	stack := debug.Stack()
+	c.server.log.limited("panic", func() { c.server.log.WithField("stack", string(stack)).Errorf("panic in a session: %v", r) })
 }
 
 func (c *client) closeSession() {
@@ -56,6 +64,10 @@ func (c *client) closeSession() {
 func (c *client) finish() {
 	c.Kill()
 	c.out.writer.Wait()
+	if c.loop != nil {
+		c.loop.forget(c)
+	}
+	c.to.close()
 	c.charge(-c.charged)
 	c.ws, c.in = nil, input{} // a chunk may be in use by what went wrong: it is not recycled
 	c.server.forget(c)
@@ -76,55 +88,48 @@ func (c *client) handshake() bool {
 	return true
 }
 
-// receive waits until something has been read. It reports false when the session is over.
+// receive waits until something has been read from a stream. It reports false when the session is over.
 func (c *client) receive() bool {
 	if c.server.stopped() {
 		return false
 	}
+	c.workspace()
+	space := c.in.space(c.ws, c.frame.need())
+	var n int
 	var err error
-	c.readN = 0
-	if c.tls == nil {
-		err = c.raw.Read(c.readFn)
-		if err == nil {
-			err = c.readErr
-		}
+	if c.tls != nil {
+		n, err = c.tls.Read(space)
 	} else {
-		c.workspace()
-		c.readN, err = c.tls.Read(c.in.space(c.ws, c.frame.need()))
+		n, err = c.stream.nc.Read(space)
 	}
-	if c.readN > 0 {
-		c.received(c.readN)
+	if n > 0 {
+		c.received(n)
 		return true
 	}
 	c.logRead(err)
 	return false
 }
 
-// readOnce is called with the descriptor, first at once and then whenever there is
-// something to read. When there is nothing, the client is silent and its workspace is given back.
-func (c *client) readOnce(fd uintptr) bool {
+// fill reads from a socket without waiting; n is 0 when nothing has come. ok is false when the
+// session is over.
+func (c *client) fill() (n int, ok bool) {
+	if c.server.stopped() || c.isKilled() {
+		return 0, false
+	}
 	c.workspace()
 	space := c.in.space(c.ws, c.frame.need())
-	for {
-		n, err := readNow(fd, space)
-		switch err {
-		case nil:
-			c.readN, c.readErr = n, io.EOF // the error is without effect when n > 0
-			c.filled = n == len(space)
-			return true
-		case syscall.EINTR:
-		case syscall.EAGAIN:
-			c.filled = false
-			if c.noWait {
-				return true
-			}
-			c.park()
-			return false
-		default:
-			c.readN, c.readErr = 0, err
-			return true
-		}
+	n, err := c.sock.tryRead(space)
+	if err == syscall.EAGAIN {
+		c.filled = false
+		return 0, true
 	}
+	if n <= 0 {
+		c.logRead(err)
+		return 0, false
+	}
+	c.filled = n == len(space)
+	c.received(n)
+	return n, true
 }
 
 // workspace borrows memory for a unit.
@@ -150,6 +155,9 @@ func (c *client) account() {
 	held := int64(c.in.held()) + int64(c.frame.scanned())*argumentMemory
 	if c.sess != nil {
 		held += c.sess.QueuedBytes()
+	}
+	if held == 0 && c.charged == 0 && c.qbuf.Load() == 0 {
+		return // nearly always
 	}
 	c.charge(held - c.charged)
 	c.charged = held
@@ -177,8 +185,12 @@ func (c *client) logRead(err error) {
 }
 
 // unit executes what has arrived as one unit. It reports false when the session is over.
-func (c *client) unit() bool {
+func (c *client) unit() bool { return c.endUnit(c.run()) }
+
+// run executes the commands of a unit. It reports false when the session ends with their replies.
+func (c *client) run() bool {
 	c.inUnit.Store(true)
+	c.executed = 0
 	start := c.bytesIn.Load()
 	goOn, err := c.execute()
 	for goOn && err == nil && c.bytesIn.Load()-start < unitBytes && c.receiveMore() {
@@ -186,8 +198,12 @@ func (c *client) unit() bool {
 	}
 	if err != nil {
 		c.protocolError(err)
-		goOn = false
 	}
+	return goOn && err == nil
+}
+
+// endUnit sends the replies of a unit, and the last ones with patience.
+func (c *client) endUnit(goOn bool) bool {
 	if !c.flushUnit() {
 		return false
 	}
@@ -199,19 +215,13 @@ func (c *client) unit() bool {
 }
 
 // receiveMore reads on without waiting when the last read has filled the buffer: a pipeline longer
-// than that is still one unit.
+// than that is still one unit. An end of the stream is met again by the next fill.
 func (c *client) receiveMore() bool {
 	if !c.filled {
 		return false
 	}
-	c.readN, c.noWait = 0, true
-	err := c.raw.Read(c.readFn)
-	c.noWait = false
-	if err != nil || c.readN <= 0 {
-		return false // receive meets the error again
-	}
-	c.received(c.readN)
-	return true
+	n, _ := c.fill()
+	return n > 0
 }
 
 // execute frames, parses and executes command by command. It returns false when the
@@ -261,6 +271,7 @@ func (c *client) command(frame []byte, kind frameKind) error {
 	}
 	c.ws.args = args
 	c.w.Proto = c.sess.Proto()
+	c.executed++
 	c.server.commands.Dispatch(c.sess, args, &c.w)
 	c.unblocked()
 	return nil
@@ -299,21 +310,29 @@ func (c *client) protocolError(err error) {
 		})
 		return
 	}
-	c.server.commands.EndUnit(c.sess, &c.w)
+	c.commit()
 	c.w.Error("ERR Protocol error: " + err.Error())
 }
 
 // flushUnit waits for the commit of the unit's writes and sends the replies. It reports false
 // when the connection is lost.
 func (c *client) flushUnit() bool {
-	// The error is in the replies already.
-	_ = c.server.commands.EndUnit(c.sess, &c.w)
+	c.commit()
 	return c.sendReplies() == nil && c.endReplies() == nil
+}
+
+// commit waits for the commit of the unit's writes. An error is in the replies already.
+func (c *client) commit() {
+	if !c.server.commands.EndsAtOnce(c.sess) {
+		c.mayBlock()
+	}
+	_ = c.server.commands.EndUnit(c.sess, &c.w)
 }
 
 // Flush implements command.Conn: the session's replies are sent, and from now on until the command
 // returns somebody looks whether the client is still there.
 func (c *client) Flush() error {
+	c.mayBlock()
 	err := c.sendReplies()
 	if err == nil {
 		err = c.endReplies()
@@ -374,6 +393,7 @@ func (c *client) settle() bool {
 	if c.out.pending.Load() <= room {
 		return true
 	}
+	c.mayBlock()
 	if c.waitOutput(room/2, c.server.stall) {
 		return true
 	}
@@ -383,14 +403,13 @@ func (c *client) settle() bool {
 
 // linger waits until the last replies are sent.
 func (c *client) linger() {
-	if c.waitOutput(0, lingerTime) {
-		if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
-			if c.tls != nil {
-				_ = c.tls.CloseWrite()
-			}
-			_ = half.CloseWrite()
-		}
+	if !c.waitOutput(0, lingerTime) {
+		return
 	}
+	if c.tls != nil {
+		_ = c.tls.CloseWrite()
+	}
+	c.to.closeWrite()
 }
 
 // waitOutput waits until no more than n bytes are unsent. It reports false when the connection

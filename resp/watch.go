@@ -6,7 +6,7 @@ import (
 )
 
 // watcher sees that a client goes away while one of its commands blocks and nobody
-// reads from it. It leaves unread requests where they are; when they are more than the kernel takes,
+// reads from it. With an event loop that is all there is to do; otherwise a goroutine looks. It leaves unread requests where they are; when they are more than the kernel takes,
 // the end of the connection can not arrive behind them and is seen only after the command.
 type watcher struct {
 	active  atomic.Bool // a command blocks
@@ -14,7 +14,7 @@ type watcher struct {
 	stopped chan struct{} // closed when the goroutine has ended
 }
 
-// begin starts watching, until end. Only the session's goroutine calls the two.
+// begin starts watching, until end. Only the holder of the client calls the two.
 func (w *watcher) begin(c *client) {
 	if w.active.Load() {
 		return
@@ -25,7 +25,11 @@ func (w *watcher) begin(c *client) {
 	if c.server.stopped() { // interrupt may have looked before active was set
 		c.Kill()
 	}
-	go w.run(c)
+	if c.sock == nil {
+		go w.run(c)
+	} else if hungUp(uintptr(c.fd)) { // the event loop has told before anybody wanted to know
+		c.Kill()
+	}
 }
 
 // run waits, without using processor time, for events on the connection. The error of Read is that
@@ -33,7 +37,7 @@ func (w *watcher) begin(c *client) {
 func (w *watcher) run(c *client) {
 	defer close(w.stopped)
 	gone := false
-	_ = c.raw.Read(func(fd uintptr) bool {
+	_ = c.stream.raw.Read(func(fd uintptr) bool {
 		gone = hungUp(fd)
 		return gone || w.stop.Load()
 	})
@@ -44,11 +48,15 @@ func (w *watcher) run(c *client) {
 
 // end stops watching, which was begun, and makes reading possible again.
 func (w *watcher) end(c *client) {
+	if c.sock != nil {
+		w.active.Store(false)
+		return
+	}
 	w.stop.Store(true)
-	c.nc.SetReadDeadline(past)
+	c.stream.nc.SetReadDeadline(past)
 	<-w.stopped
 	w.active.Store(false)
 	// A stop of the server that comes now sets its deadline after this one, and one that came
 	// before is seen by receive.
-	c.nc.SetReadDeadline(time.Time{})
+	c.stream.nc.SetReadDeadline(time.Time{})
 }

@@ -19,7 +19,7 @@ type Servers struct {
 func (s *Servers) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# CoreCache beside redis-server\n\n%s\n\n", s.Environment)
-	fmt.Fprintf(&b, "redis-benchmark, 50 clients, random keys; redis-server with its append-only file, without rewriting it. "+
+	fmt.Fprintf(&b, "redis-benchmark, 50 clients, random keys; redis-server with its append-only file, without rewriting it; CoreCache with maxmemory 4gb, as Redis has no bound. "+
 		"Load generator and server share the machine. Medians of %d alternating rounds; a ratio above 1 means that CoreCache is better.\n\n", s.Rounds)
 	t := &table{}
 	t.add("load", "corecache/s", "redis/s", "ratio", "corecache p99 ms", "redis p99 ms", "corecache CPU us", "redis CPU us", "corecache MiB", "redis MiB")

@@ -32,7 +32,7 @@ func Redis(binary string) Kind {
 
 // CoreCache with its defaults.
 func CoreCache(binary string) Kind {
-	return Kind{Name: "corecache", Binary: binary, Args: []string{"--loglevel", "warning"}}
+	return Kind{Name: "corecache", Binary: binary, Args: []string{"--loglevel", "warning", "--maxmemory", "4gb"}}
 }
 
 // Process is a running server.

@@ -22,7 +22,6 @@ func engineOptions(c *config.Config, log *logrus.Logger) engine.Options {
 		Logger:          engineLog{log},
 		MaxMemTables:    int(c.Int("memtable-count")),
 		LogSegmentSize:  c.Int("log-segment-size"),
-		LogKeepBytes:    c.Int("log-keep-bytes"),
 		BlockSize:       int(c.Int("block-size")),
 		FilterBits:      filterBits(c),
 		TableSize:       c.Int("target-file-size"),
@@ -54,6 +53,7 @@ func engineLive(c *config.Config) engine.Live {
 		MemTableSize:   b.memtable,
 		CompactionRate: c.Int("compaction-rate-limit"),
 		MaxCompactions: int(c.Int("compaction-threads")),
+		LogKeepBytes:   c.Int("log-keep-bytes"),
 	}
 	switch c.String("appendfsync") {
 	case "always":
@@ -68,7 +68,7 @@ func engineLive(c *config.Config) engine.Live {
 
 // followConfig passes changes by CONFIG SET on to the engine and the runtime.
 func followConfig(c *config.Config, db *engine.DB) {
-	names := []string{"appendfsync", "cache-size", "maxmemory", "maxmemory-clients", "memtable-size", "compaction-rate-limit", "compaction-threads"}
+	names := []string{"appendfsync", "cache-size", "maxmemory", "maxmemory-clients", "memtable-size", "compaction-rate-limit", "compaction-threads", "log-keep-bytes"}
 	c.OnSetAny(names, func(map[string]string) error {
 		newBudget(c).limitMemory()
 		return db.SetOptions(engineLive(c))

@@ -155,6 +155,7 @@ func listen(c *config.Config, log *logrus.Logger, front *resp.Server) error {
 		UnixSocket: c.String("unixsocket"),
 		UnixMode:   os.FileMode(c.Int("unixsocketperm")),
 		Backlog:    int(c.Int("tcp-backlog")),
+		Loops:      int(c.Int("io-threads")),
 	}
 	if first, last, err := c.PortRange(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Sequence numbers have 56 bits. Zero is never assigned to a record of the
@@ -29,6 +30,9 @@ const (
 	// KindAdd adds a number to one of the engine's counters. It exists in
 	// batches only.
 	KindAdd Kind = 4
+	// KindEpoch does nothing; the record that consists of it begins an epoch.
+	// It exists in batches only.
+	KindEpoch Kind = 5
 )
 
 // MaxKind is the largest kind a table may hold.
@@ -98,4 +102,16 @@ var ErrCorrupt = errors.New("corrupt data")
 // Corrupt returns an error that wraps ErrCorrupt and names the place.
 func Corrupt(file string, offset int64, format string, args ...any) error {
 	return fmt.Errorf("%w: %s at offset %d: %s", ErrCorrupt, file, offset, fmt.Sprintf(format, args...))
+}
+
+// Whole is the n of Head for all of a value.
+const Whole = math.MaxInt
+
+// Head returns the first n bytes of a value, or all of it when it is no longer, or when
+// its last bytes matter because they are a deadline.
+func Head(value []byte, kind Kind, n int) []byte {
+	if len(value) <= n || kind == KindSetExpiring {
+		return value
+	}
+	return value[:n]
 }

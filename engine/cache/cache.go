@@ -3,6 +3,7 @@ package cache
 import (
 	"math/bits"
 	"runtime"
+	"sync"
 	"sync/atomic"
 )
 
@@ -24,6 +25,12 @@ type Cache struct {
 
 	budget budget
 	free   freeLists
+
+	size struct {
+		sync.Mutex
+		bytes    int64 // of SetCapacity
+		reserved int64
+	}
 }
 
 // budget counts bytes of memory.
@@ -63,7 +70,22 @@ func New(bytes int64) *Cache {
 
 // SetCapacity changes the budget. What is too much is evicted before it returns.
 func (c *Cache) SetCapacity(bytes int64) {
-	c.budget.capacity.Store(max(bytes, 0))
+	c.size.Lock()
+	defer c.size.Unlock()
+	c.size.bytes = bytes
+	c.resizeLocked()
+}
+
+// Reserve takes n bytes of the budget for something else, or, negative, gives them back.
+func (c *Cache) Reserve(n int64) {
+	c.size.Lock()
+	defer c.size.Unlock()
+	c.size.reserved += n
+	c.resizeLocked()
+}
+
+func (c *Cache) resizeLocked() {
+	c.budget.capacity.Store(max(c.size.bytes-c.size.reserved, 0))
 	for i := range c.shards {
 		c.shards[i].setCapacity(c.budget.limit() / int64(len(c.shards)))
 	}
@@ -125,7 +147,7 @@ func hashOf(file, offset uint64) uint64 {
 
 // Metrics is a reading of the cache's counters.
 type Metrics struct {
-	Capacity int64 // bytes
+	Capacity int64 // bytes, without what is reserved for others
 	Used     int64 // bytes of memory in blocks and free lists, cached or not
 	Idle     int64 // bytes of Used in free lists
 	Classes  [numClasses]ClassMetrics

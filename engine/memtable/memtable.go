@@ -52,7 +52,7 @@ func New(size int) *Table {
 		capacity: capacity,
 		filter:   newFilter(capacity),
 	}
-	adviseHugePages(t.arena)
+	base.AdviseHugePages(t.arena)
 	t.Reset()
 	return t
 }

@@ -53,7 +53,7 @@ func (l *Log) behind(last uint64) bool {
 	if l.failed.Load() {
 		return false
 	}
-	if Ack(l.ack.Load()) == AckSynced {
+	if l.AcksSynced() {
 		return l.synced.Load() < min(last, l.last.Load())
 	}
 	return l.written.Load() < min(last, l.last.Load())
@@ -64,7 +64,7 @@ func (l *Log) commitWaiting() error {
 	l.mu.Lock()
 	l.takeLocked()
 	l.mu.Unlock()
-	return l.commit(Ack(l.ack.Load()) == AckSynced)
+	return l.commit(l.AcksSynced())
 }
 
 func (l *Log) runKeeper() {

@@ -61,7 +61,7 @@ func (l *Log) wait(seq uint64) error {
 		}
 		l.mu.leading = true
 		l.mu.Unlock()
-		l.commit(Ack(l.ack.Load()) == AckSynced)
+		l.commit(l.AcksSynced())
 		l.mu.Lock()
 	}
 }
@@ -244,7 +244,7 @@ func (l *Log) wroteLocked(seg *segment, end int64, last uint64, n int) {
 	}
 	l.stats.bytes.Add(uint64(n))
 	l.written.Store(last)
-	l.notifyReadersLocked()
+	l.notifyLocked()
 }
 
 // zeroAhead is how far zeros are written ahead of the records in a segment
@@ -267,7 +267,7 @@ func (l *Log) write(seg *segment, b []byte, off int64) error {
 		return err
 	}
 	end := off + int64(len(b))
-	if !seg.fresh || end <= seg.zeroed || Ack(l.ack.Load()) != AckSynced {
+	if !seg.fresh || end <= seg.zeroed || !l.AcksSynced() {
 		return nil
 	}
 	n := min(zeroAhead, l.o.SegmentSize-end)
@@ -306,7 +306,10 @@ func (l *Log) syncWritten() error {
 			return l.failLocked(fmt.Errorf("%w: %w", errFatal, err))
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.synced.Store(max(seq, l.synced.Load()))
+	l.notifyWatchesLocked()
 	return nil
 }
 

@@ -79,6 +79,44 @@ func sameOutcome(t *testing.T, fs vfs.FS, path string, want []Record, checkErr e
 	return true
 }
 
+// TestEvidenceSurvivesPowerLoss damages the last record of a log that lost power after it was closed, or
+// right after it was opened again. Both leave durable evidence that the record was complete, so this is no
+// torn tail to be cut.
+func TestEvidenceSurvivesPowerLoss(t *testing.T) {
+	powerLoss := func(l *Log, disk *vfs.Crash) *vfs.Crash {
+		after := disk.Crash()
+		_ = l.Close() // fails: its disk is gone
+		return after
+	}
+	for seed := range uint64(20) {
+		for _, closed := range []bool{true, false} {
+			disk := vfs.NewCrash(seed)
+			l, _ := open(t, Options{FS: disk, SegmentSize: 4096}, 0)
+			for seq := uint64(1); seq <= 5; seq++ {
+				add(t, l, record(seq, 1, 100))
+			}
+			must(t, l.Sync())
+			if closed {
+				must(t, l.Close())
+				disk = disk.Crash()
+			} else {
+				disk = powerLoss(l, disk)
+				again, got := open(t, Options{FS: disk, SegmentSize: 4096}, 0)
+				if len(got) != 5 {
+					t.Fatalf("seed %d: %d records", seed, len(got))
+				}
+				disk = powerLoss(again, disk)
+			}
+			f, err := disk.OpenReadWrite("/log/00000001.wal")
+			must(t, err)
+			_, err = f.WriteAt([]byte("damage"), segmentHeaderSize+(headerSize+100)*4+60)
+			must(t, err)
+			must(t, f.Close())
+			wantErr(t, openErr(t, Options{FS: disk, SegmentSize: 4096}, 0), base.ErrCorrupt)
+		}
+	}
+}
+
 // TestMissingSegment removes each segment of a closed log in turn. Only the last one can vanish
 // unseen, and only if nothing says that it was there.
 func TestMissingSegment(t *testing.T) {

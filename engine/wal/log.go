@@ -51,6 +51,9 @@ type Options struct {
 	SyncInterval time.Duration
 	// KeepBytes is how much of what was released stays on disk for readers (0).
 	KeepBytes int64
+	// PinBytes is how much of what was released stays as long as a Pin wants it (0);
+	// it includes KeepBytes.
+	PinBytes int64
 	// MaxBuffered bounds each of the two buffers, in bytes (4 MiB, at least
 	// 4 KiB). Payloads larger than a quarter of it are written directly.
 	MaxBuffered int
@@ -80,6 +83,7 @@ type Log struct {
 	ack       atomic.Int32
 	interval  atomic.Int64 // time.Duration
 	keepBytes atomic.Int64
+	pinBytes  atomic.Int64
 	failed    atomic.Bool   // mu.err is set
 	appended  atomic.Uint64 // records, ever
 	syncAvg   atomic.Int64  // moving average of an fsync, a time.Duration
@@ -120,6 +124,8 @@ type Log struct {
 		nextID    uint64
 		released  uint64 // sequence number
 		readers   map[*Reader]struct{}
+		watches   map[*Watch]struct{}
+		pins      map[*Pin]struct{}
 	}
 }
 
@@ -161,11 +167,14 @@ func Open(o Options, after uint64, replay func(Record) error) (*Log, error) {
 	l.ack.Store(int32(o.Ack))
 	l.interval.Store(int64(o.SyncInterval))
 	l.keepBytes.Store(o.KeepBytes)
+	l.pinBytes.Store(o.PinBytes)
 	l.last.Store(found.last)
 	l.written.Store(found.last)
 	l.synced.Store(found.last)
 	l.mu.released = after
 	l.mu.readers = map[*Reader]struct{}{}
+	l.mu.watches = map[*Watch]struct{}{}
+	l.mu.pins = map[*Pin]struct{}{}
 	l.mu.segments = found.segments
 	l.mu.nextID = found.nextID
 	if err := l.begin(); err != nil {
@@ -215,7 +224,7 @@ func (l *Log) close() error {
 	l.mu.Lock()
 	l.mu.err = ErrClosed
 	l.failed.Store(true)
-	l.notifyReadersLocked()
+	l.notifyLocked()
 	l.mu.Unlock()
 	l.endExclusive()
 	close(l.stop)
@@ -228,10 +237,24 @@ func (l *Log) close() error {
 	for _, s := range append(l.mu.segments, l.mu.prepared...) {
 		err = errors.Join(err, closeFile(s))
 	}
+	if err == nil {
+		l.tidyLocked()
+	}
 	return err
 }
 
-// writeMark notes at the end of the log that everything before is durable. The caller
+// tidyLocked gives back the space that was kept for what does not come any more. Open would do that
+// too, so failures are only counted.
+func (l *Log) tidyLocked() {
+	for _, s := range l.mu.prepared {
+		if l.fs.Remove(s.path) != nil {
+			l.stats.cleanupErrors.Add(1)
+		}
+	}
+	l.mu.prepared = nil
+}
+
+// writeMark notes at the end of the log that everything before is durable, and cuts what is behind. The caller
 // holds the token, exclusively, and everything was synced.
 func (l *Log) writeMark() error {
 	l.mu.Lock()
@@ -245,6 +268,9 @@ func (l *Log) writeMark() error {
 			return nil // everything acknowledged is safe without it
 		}
 		return err
+	}
+	if seg.file.Truncate(off+int64(len(b))) != nil {
+		l.stats.cleanupErrors.Add(1) // it only keeps space that was reserved
 	}
 	return seg.file.Sync()
 }
@@ -266,6 +292,9 @@ func (l *Log) Written() uint64 { return l.written.Load() }
 
 // Synced returns up to which sequence number records survive a loss of power.
 func (l *Log) Synced() uint64 { return l.synced.Load() }
+
+// AcksSynced reports whether records are acknowledged only when they are synced.
+func (l *Log) AcksSynced() bool { return Ack(l.ack.Load()) == AckSynced }
 
 // Acked returns up to which sequence number records are acknowledged at the
 // configured level. A log that failed acknowledges nothing that is only in memory.
@@ -296,8 +325,11 @@ func (l *Log) SetSyncInterval(d time.Duration) {
 	wake(l.wakeKeeper)
 }
 
-// SetKeepBytes changes Options.KeepBytes from the next Release on.
-func (l *Log) SetKeepBytes(n int64) { l.keepBytes.Store(n) }
+// SetKeep changes Options.KeepBytes and Options.PinBytes from the next Release on.
+func (l *Log) SetKeep(keepBytes, pinBytes int64) {
+	l.keepBytes.Store(keepBytes)
+	l.pinBytes.Store(pinBytes)
+}
 
 // wake makes the goroutine that receives from c look, now or when it comes to it.
 func wake(c chan struct{}) {
@@ -337,6 +369,6 @@ func (l *Log) failLocked(err error) error {
 	}
 	l.mu.err = fmt.Errorf("%w: %w", ErrFailed, err)
 	l.failed.Store(true)
-	l.notifyReadersLocked()
+	l.notifyLocked()
 	return l.mu.err
 }

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -26,8 +27,9 @@ type world struct {
 	durable uint64   // sequence number up to which they must survive a crash
 	written uint64   // and the death of the process
 	after   uint64   // what the caller has elsewhere
-	armed   bool     // everything fails from some moment on
-	killed  bool     // the process died last time, not the machine
+	pin     *Pin
+	armed   bool // everything fails from some moment on
+	killed  bool // the process died last time, not the machine
 	trace   []string
 }
 
@@ -38,6 +40,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 		SegmentSize: int64(2048 << rnd.IntN(5)),
 		MaxBuffered: 4096 << rnd.IntN(3),
 		KeepBytes:   int64(rnd.IntN(2) * rnd.IntN(20000)),
+		PinBytes:    int64(rnd.IntN(3) * rnd.IntN(50000)),
 		Ack:         Ack(rnd.IntN(3)),
 	}}
 	w.open()
@@ -87,7 +90,7 @@ func (w *world) open() {
 			}
 			continue
 		}
-		w.log = l
+		w.log, w.pin = l, nil
 		w.compare(got)
 		return
 	}
@@ -251,6 +254,46 @@ func (w *world) release() {
 	}
 }
 
+// pinned makes, moves, checks and ends a pin: unless it says that it is lost, its
+// records are there.
+func (w *world) pinned() {
+	if w.pin == nil {
+		from := 1 + w.rnd.Uint64N(w.last()+1)
+		w.log.mu.Lock()
+		first := w.log.firstLocked()
+		w.log.mu.Unlock()
+		p, err := w.log.pin(from, w.rnd.IntN(3) == 0)
+		if errors.Is(err, ErrGone) && from < first {
+			return
+		}
+		if !w.stopped(err) {
+			w.pin = p
+			w.note("pin %d, firm %v", from, p.firm)
+		}
+		return
+	}
+	if w.rnd.IntN(2) == 0 {
+		w.pin.Advance(min(w.pin.from+w.rnd.Uint64N(100), w.last()+1))
+	}
+	w.note("pin at %d, lost %v", w.pin.from, w.pin.Lost())
+	if w.pin.firm && w.pin.Lost() {
+		w.fatal("a firm pin was lost")
+	}
+	r, err := w.log.NewReader(w.pin.from)
+	switch {
+	case err == nil:
+		_ = r.Close()
+	case errors.Is(err, ErrGone) && w.pin.Lost(), errors.Is(err, ErrTruncated) && w.pin.from > w.last()+1:
+	default:
+		w.stopped(err)
+		return
+	}
+	if w.rnd.IntN(4) == 0 {
+		w.pin.Close()
+		w.pin = nil
+	}
+}
+
 // read compares everything behind after with the model.
 func (w *world) read() {
 	if w.stopped(w.log.Sync()) {
@@ -308,8 +351,10 @@ func (w *world) step() {
 		w.note("arm")
 		w.armed = true
 		w.fault.SetPolicy(vfs.FailFrom(1+w.rnd.Int64N(40), vfs.ErrInjected))
-	case n < 98:
+	case n < 97:
 		w.crash()
+	case n < 99:
+		w.pinned()
 	}
 	w.watch()
 }

@@ -71,47 +71,51 @@ func (r *Reader) Close() error {
 	return r.leaveLocked()
 }
 
-func (l *Log) notifyReadersLocked() {
-	for r := range l.mu.readers {
-		wake(r.notify)
-	}
-}
-
 // Next returns the next record as soon as it is written, whether or not it is
 // acknowledged. Its payload is valid until the following call. The error
 // wraps ErrTruncated when the record before was cut off, ErrGone
 // when the next one was released, ErrClosed when the log or the reader was closed. After
 // an error of ctx the reader can go on.
 func (r *Reader) Next(ctx context.Context) (Record, error) {
+	for {
+		rec, ok, err := r.TryNext()
+		if ok || err != nil {
+			return rec, err
+		}
+		select {
+		case <-ctx.Done():
+			return Record{}, ctx.Err()
+		case <-r.notify:
+		}
+	}
+}
+
+// Ready has a value when TryNext, after it found nothing, may find something.
+func (r *Reader) Ready() <-chan struct{} { return r.notify }
+
+// TryNext is Next without the wait: it is not ok if the next record is not written yet.
+func (r *Reader) TryNext() (rec Record, ok bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
 		if r.cut.Load() != math.MaxUint64 {
 			if err := r.afterCut(); err != nil {
-				return Record{}, err
+				return Record{}, false, err
 			}
 		}
 		if r.closed.Load() {
-			return Record{}, ErrClosed
+			return Record{}, false, ErrClosed
 		}
 		ready, err := r.position()
 		if err != nil && r.cut.Load() != math.MaxUint64 {
 			continue // it was cut while the reader looked
 		}
-		if err != nil {
-			return Record{}, err
-		}
-		if !ready {
-			select {
-			case <-ctx.Done():
-				return Record{}, ctx.Err()
-			case <-r.notify:
-			}
-			continue
+		if err != nil || !ready {
+			return Record{}, false, err
 		}
 		rec, ok, err := r.read()
 		if ok || err != nil {
-			return rec, err
+			return rec, ok, err
 		}
 	}
 }

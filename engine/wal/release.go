@@ -7,8 +7,8 @@ import (
 
 // Release says that recovery needs no record up to sequence number seq any
 // more. Segments that hold only such records are removed or used again,
-// the oldest first, as long as KeepBytes of them remain for readers. A
-// reader keeps the file that it is in, not those that follow.
+// the oldest first, as long as KeepBytes of them remain for readers, and as
+// pins allow. A reader keeps the file that it is in, not those that follow.
 func (l *Log) Release(seq uint64) {
 	l.trimMu.Lock()
 	defer l.trimMu.Unlock()
@@ -65,6 +65,7 @@ func (l *Log) dropOldest(seq uint64) (old, recycled *segment, err error) {
 	}
 	old = l.mu.segments[0]
 	l.mu.segments = l.mu.segments[1:]
+	l.loseLocked(l.mu.segments[0].first)
 	if old.pins == 0 && old.end >= l.o.SegmentSize/2 && len(l.mu.prepared)+l.mu.preparing < maxPrepared {
 		recycled = l.reserveLocked()
 	}
@@ -72,17 +73,21 @@ func (l *Log) dropOldest(seq uint64) (old, recycled *segment, err error) {
 }
 
 // droppableLocked tells whether the oldest segment is released, and more than
-// KeepBytes are.
+// what is kept are.
 func (l *Log) droppableLocked() bool {
 	segments := l.mu.segments
 	if len(segments) < 2 || !segments[0].sealed || segments[0].dirty || segments[1].first > l.mu.released+1 {
+		return false
+	}
+	keep, stays := l.keepLocked(segments[1].first)
+	if stays {
 		return false
 	}
 	others := int64(0)
 	for i := 1; i+1 < len(segments) && segments[i+1].first <= l.mu.released+1; i++ {
 		others += segments[i].end
 	}
-	return others >= l.keepBytes.Load()
+	return others >= keep
 }
 
 // reuse opens the file of a recycled segment and gives it a size as if it

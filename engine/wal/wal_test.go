@@ -318,7 +318,7 @@ func TestKeepBytes(t *testing.T) {
 	rec, err := r.Next(context.Background())
 	must(t, err)
 	wantRecord(t, rec, record(920, 1, 1000))
-	l.SetKeepBytes(0)
+	l.SetKeep(0, 0)
 	l.Release(1000)
 	for seq := uint64(921); ; seq++ { // the segment that the reader is in is still there for it
 		rec, err := r.Next(context.Background())
@@ -568,4 +568,105 @@ func TestWaitAllocatesNothing(t *testing.T) {
 		}
 		must(t, l.Close())
 	}
+}
+
+// TestPin: a pin keeps segments that were released, up to its budget.
+func TestPin(t *testing.T) {
+	o := Options{FS: vfs.NewMem(), SegmentSize: 16 << 10, PinBytes: 100 << 10, Ack: AckWritten}
+	l, _ := open(t, o, 0)
+	p, err := l.Pin(10)
+	must(t, err)
+	grow := func(upTo uint64) {
+		for seq := l.Last() + 1; seq <= upTo; seq++ {
+			add(t, l, record(seq, 1, 1000))
+			must(t, l.Wait(seq))
+		}
+		must(t, l.Sync())
+		l.Release(upTo)
+	}
+	grow(90)
+	r, err := l.NewReader(10)
+	must(t, err)
+	must(t, r.Close())
+	p.Advance(60)
+	l.Release(90)
+	if _, err := l.NewReader(10); !errors.Is(err, ErrGone) || p.Lost() {
+		t.Fatalf("the pin moved on: %v, lost %v", err, p.Lost())
+	}
+	firm, err := l.PinFirmly(60)
+	must(t, err)
+	grow(400)
+	if p.Lost() || firm.Lost() {
+		t.Fatal("a firm pin was lost")
+	}
+	firm.Close()
+	firm.Close()
+	if !p.Lost() {
+		t.Fatal("the budget was not kept")
+	}
+	if m := l.Metrics(); m.DiskSize < o.PinBytes || m.DiskSize > o.PinBytes+3*o.SegmentSize {
+		t.Fatalf("%d bytes on disk", m.DiskSize)
+	}
+	p.Close()
+	if m := l.Metrics(); m.DiskSize > 2*o.SegmentSize {
+		t.Fatalf("%d bytes on disk and no pin", m.DiskSize)
+	}
+	_, err = l.Pin(10)
+	wantErr(t, err, ErrGone)
+	must(t, l.Close())
+	_, err = l.Pin(400)
+	wantErr(t, err, ErrClosed)
+}
+
+// TestWatch: every move of the written and the synced position wakes.
+func TestWatch(t *testing.T) {
+	l, _ := open(t, Options{FS: vfs.NewMem(), Ack: AckWritten}, 0)
+	w := l.Watch()
+	<-w.C
+	for seq := uint64(1); seq <= 3; seq++ {
+		add(t, l, record(seq, 1, 10))
+		for l.Written() < seq {
+			<-w.C
+		}
+		go func() { _ = l.Sync() }()
+		for l.Synced() < seq {
+			<-w.C
+		}
+	}
+	go func() { _ = l.TruncateAfter(1) }()
+	for l.Last() != 1 {
+		<-w.C
+	}
+	go func() { _ = l.Close() }()
+	for l.Err() == nil {
+		<-w.C
+	}
+	w.Close()
+}
+
+// TestTryNext: nothing is there, then something is.
+func TestTryNext(t *testing.T) {
+	l, _ := open(t, Options{FS: vfs.NewMem(), Ack: AckWritten}, 0)
+	r, err := l.NewReader(1)
+	must(t, err)
+	_, ok, err := r.TryNext()
+	must(t, err)
+	if ok {
+		t.Fatal("a record out of nothing")
+	}
+	add(t, l, record(1, 2, 10))
+	for !ok {
+		<-r.Ready()
+		var rec Record
+		rec, ok, err = r.TryNext()
+		must(t, err)
+		if ok {
+			wantRecord(t, rec, record(1, 2, 10))
+		}
+	}
+	must(t, r.Close())
+	if _, _, err = r.TryNext(); !errors.Is(err, ErrClosed) {
+		t.Fatal(err)
+	}
+	must(t, l.Close())
 }

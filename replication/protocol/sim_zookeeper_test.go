@@ -132,6 +132,11 @@ func (z *zookeeper) swap(n *simNode, e *event) Result {
 	w.check.stateChanged(&old, n)
 	w.recall()
 	for _, m := range w.nodes {
+		if _, member := z.state.member(m.name); member && m.removed && w.healed {
+			// Removed while it was being added: the cluster needs it, and its operator sees that.
+			m.removed = false
+			w.post(0, event{kind: evStart, node: m.id})
+		}
 		if m.up && z.reachable(m) && !w.chance(100) {
 			w.post(w.between(ms/5, 4*ms), event{kind: evStateRead, node: m.id, gen: m.gen, state: z.state, version: z.version})
 		}

@@ -1,15 +1,15 @@
-package memtable
+package base
 
 import (
 	"syscall"
 	"unsafe"
 )
 
-// adviseHugePages asks for huge pages under b. A search jumps across the whole
+// AdviseHugePages asks for huge pages under b. A search jumps across the whole
 // arena; with pages of 4 KiB, each jump also misses the TLB, which about
 // doubles its cost. Where there are none, nothing is lost, so errors are not
 // reported.
-func adviseHugePages(b []byte) {
+func AdviseHugePages(b []byte) {
 	const huge = 2 << 20
 	start := -uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (huge - 1)
 	if start >= uintptr(len(b)) {

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package base
+
+func AdviseHugePages([]byte) {}

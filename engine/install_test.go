@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/gtinside/corecache/engine/vfs"
+)
+
+// fillStore makes a store whose data is in tables, memtables and log, and says whose it is.
+func fillStore(t *testing.T, db *DB, owner string, n int) {
+	t.Helper()
+	for i := range n {
+		set(t, db, fmt.Sprintf("%s-%03d", owner, i), fmt.Sprintf("%0200d", i))
+		if i == n/2 {
+			must(t, db.Flush())
+		}
+	}
+	must(t, db.Sync())
+}
+
+// ownerOf returns whose store it is; it must be all there.
+func ownerOf(t *testing.T, db *DB, want map[string]int) string {
+	t.Helper()
+	it := db.NewIter(IterOptions{})
+	got := map[string]int{}
+	for ok := it.First(); ok; ok = it.Next() {
+		got[string(it.Key()[:3])]++
+	}
+	must(t, it.Error())
+	must(t, it.Close())
+	for owner, n := range got {
+		if len(got) == 1 && n == want[owner] {
+			return owner
+		}
+	}
+	if len(got) == 0 && want[""] == 0 {
+		return ""
+	}
+	t.Fatalf("a mixture: %v", got)
+	return ""
+}
+
+// TestInstallCrash stops Install at each of its file operations, by a crash with and without loss of
+// power, over a store with other data and over none.
+func TestInstallCrash(t *testing.T) {
+	for _, old := range []string{"", "old"} {
+		for _, whole := range []bool{false, true} {
+			t.Run(fmt.Sprintf("old=%q,log=%v", old, whole), func(t *testing.T) { testInstallCrash(t, old, whole) })
+		}
+	}
+}
+
+func testInstallCrash(t *testing.T, old string, whole bool) {
+	seed := rand.Uint64()
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	outcomes := map[string]int{}
+	for n := int64(1); ; n++ {
+		disk := vfs.NewCrash(seed + uint64(n))
+		o := smallOptions(disk)
+		source := must1(Open("source", o))(t)
+		fillStore(t, source, "new", 40)
+		want := map[string]int{"old": 30, "new": 40, "": 0}
+		if whole {
+			must(t, source.Checkpoint("from"))
+		} else {
+			must(t, source.Flush())
+			_, pin, err := source.CheckpointTables("from")
+			must(t, err)
+			pin.Close()
+		}
+		must(t, source.Close())
+		if old != "" {
+			db := must1(Open("db", o))(t)
+			fillStore(t, db, old, 30)
+			must(t, db.Close())
+		}
+		fault := vfs.NewFault(disk, vfs.FailFrom(n, vfs.ErrInjected))
+		err := Install(fault, "db", "from")
+		if err != nil && !errors.Is(err, vfs.ErrInjected) {
+			t.Fatal(err)
+		}
+		if n%3 != 0 {
+			disk = disk.Crash()
+		}
+		o.FS = disk
+		db := must1(Open("db", o))(t)
+		got := ownerOf(t, db, want)
+		if err == nil && got != "new" || got != old && got != "new" {
+			t.Fatalf("operation %d (%v): the store is %q", n, err, got)
+		}
+		outcomes[got]++
+		set(t, db, got+"-000", "goes on")
+		must(t, db.Close())
+		must(t, Install(disk, "db", "from"))
+		report, checkErr := Check(disk, "db")
+		must(t, checkErr)
+		must(t, errors.Join(report.Problems...))
+		db = must1(Open("db", o))(t)
+		if got := ownerOf(t, db, want); got != "new" {
+			t.Fatalf("operation %d: after the second try it is %q", n, got)
+		}
+		names, listErr := disk.List("db")
+		must(t, listErr)
+		if logs := countLogs(names); logs != 1 {
+			t.Fatalf("%d logs: %v", logs, names)
+		}
+		must(t, db.Close())
+		if err == nil {
+			break
+		}
+	}
+	t.Logf("outcomes: %v", outcomes)
+	if outcomes["new"] < 1 || outcomes[old] < 5 {
+		t.Errorf("outcomes: %v", outcomes)
+	}
+}
+
+func countLogs(names []string) (n int) {
+	for _, name := range names {
+		if isLogDir(name) {
+			n++
+		}
+	}
+	return n
+}
+
+func must1[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		must(t, err)
+		return v
+	}
+}

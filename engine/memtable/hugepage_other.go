@@ -1,5 +1,0 @@
-//go:build !linux
-
-package memtable
-
-func adviseHugePages([]byte) {}

@@ -1,0 +1,177 @@
+package rowcache
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/gtinside/corecache/engine/base"
+)
+
+// MaxRow is the most bytes that key and value may have to be kept: in larger records,
+// finding them is not what costs.
+const MaxRow = 2 << 10
+
+// HeadSize is how many bytes of a value are kept of records of which only the beginning is wanted.
+const HeadSize = 32
+
+// wanted counts lookups apart: 0 for whole values, 1 when n bytes are no more than a head has.
+func wanted(n int) int {
+	if n > HeadSize {
+		return 0
+	}
+	return 1
+}
+
+// hasHead reports whether the beginning of a record says anything: what expires has its
+// deadline at the end.
+func hasHead(tr base.Trailer) bool { return tr.Kind() == base.KindSet }
+
+// Cache is a row cache. All methods may be called concurrently, but those for
+// flushes, of which there is one at a time.
+type Cache struct {
+	reserve func(bytes int64)
+
+	table      atomic.Pointer[table] // nil: capacity 0
+	generation atomic.Uint64
+	early      [2]atomic.Uint64 // lookups while there was nothing: of whole values, of heads
+	resize     sync.Mutex
+
+	// Owned by the flush.
+	warm, warmHeads bool   // take in what is flushed, or its head: there were lookups since the flush before
+	seen, seenHeads uint64 // lookups when it began
+}
+
+// New returns a cache of at most the given bytes, all of its memory included. It calls reserve
+// with the bytes that it takes, and, negative, with those it gives back.
+func New(capacity int64, reserve func(bytes int64)) *Cache {
+	c := &Cache{reserve: reserve}
+	c.SetCapacity(capacity)
+	return c
+}
+
+// minCapacity is the least for which a cache is worth it.
+const minCapacity = 64 << 10
+
+// SetCapacity changes the capacity. When it differs from the one before, the cache is empty afterwards.
+func (c *Cache) SetCapacity(bytes int64) {
+	c.resize.Lock()
+	defer c.resize.Unlock()
+	old := c.table.Load()
+	if old != nil && old.capacity == bytes {
+		return
+	}
+	var next *table
+	if bytes >= minCapacity {
+		next = newTable(bytes, c.reserve)
+	}
+	c.table.Store(next)
+	if old != nil {
+		old.close()
+	}
+}
+
+// Generation returns the present generation, for the first version.
+func (c *Cache) Generation() uint64 { return c.generation.Load() }
+
+// Get looks for the row of key that a reader at seq sees, and appends base.Head(value, n) to dst. hash
+// must be base.Hash(key). It allocates nothing if dst has room.
+func (c *Cache) Get(dst, key []byte, hash, seq uint64, n int) (value []byte, tr base.Trailer, ok bool) {
+	t := c.table.Load()
+	if t == nil {
+		return dst, 0, false
+	}
+	if t.empty() {
+		c.early[wanted(n)].Add(1)
+		return dst, 0, false
+	}
+	return t.get(dst, key, hash, seq, n)
+}
+
+// Add puts in what a reader has found in the tables of a version of the given
+// generation, when it is worth it, or the beginning if no more than n bytes were wanted. tr must belong to the
+// newest record of key in the version; value is whole.
+func (c *Cache) Add(generation uint64, key []byte, hash uint64, tr base.Trailer, value []byte, n int) {
+	t := c.table.Load()
+	if t == nil || tr.Kind() == base.KindDelete {
+		return
+	}
+	head := n <= HeadSize && len(value) > HeadSize && hasHead(tr)
+	if head {
+		value = value[:HeadSize]
+	}
+	if len(key)+len(value) > MaxRow || !t.admits(hash) {
+		return
+	}
+	t.add(key, hash, tr, value, head, func() bool { return c.generation.Load() == generation })
+}
+
+// Begin begins a generation: a flush will now tell of its records. It returns the
+// generation of the version that will have them.
+func (c *Cache) Begin() uint64 {
+	m := c.Metrics()
+	whole, heads := m.Lookups-m.Heads, m.Heads
+	c.warm, c.seen = whole != c.seen, whole
+	c.warmHeads, c.seenHeads = heads != c.seenHeads, heads
+	return c.generation.Add(1)
+}
+
+// Flushed tells of the newest record that a flush has of a key; kept says that it
+// is neither a tombstone nor hidden by one.
+func (c *Cache) Flushed(key []byte, tr base.Trailer, value []byte, kept bool) {
+	t := c.table.Load()
+	if t == nil || t.empty() && !c.warm && !c.warmHeads {
+		return
+	}
+	hash := base.Hash(key)
+	if !kept {
+		t.remove(key, hash)
+		return
+	}
+	there, fits := t.update(key, hash, tr, value)
+	if fits || !there && t.full.Load() {
+		return
+	}
+	valid := func() bool { return true }
+	whole := len(value) <= HeadSize || c.warm || there && !c.warmHeads
+	switch {
+	case !there && !c.warm && !c.warmHeads:
+	case whole && len(key)+len(value) <= MaxRow:
+		t.add(key, hash, tr, value, false, valid)
+	case len(value) > HeadSize && len(key)+HeadSize <= MaxRow && hasHead(tr):
+		t.add(key, hash, tr, value[:HeadSize], true, valid)
+	}
+}
+
+// Cover removes the rows for which covered says that a range tombstone hides them.
+func (c *Cache) Cover(covered func(key []byte, seq uint64) bool) {
+	if t := c.table.Load(); t != nil {
+		t.cover(covered)
+	}
+}
+
+// Metrics is a reading of the cache's counters.
+type Metrics struct {
+	Capacity      int64 // bytes
+	Used          int64 // bytes taken
+	Lookups, Hits uint64
+	Heads         uint64 // lookups for which the beginning of the value is enough
+}
+
+// Metrics reads the counters, each by itself.
+func (c *Cache) Metrics() Metrics {
+	t := c.table.Load()
+	if t == nil {
+		return Metrics{}
+	}
+	heads := c.early[1].Load()
+	m := Metrics{Capacity: t.capacity, Used: t.used.Load(), Lookups: c.early[0].Load() + heads, Heads: heads}
+	for i := range t.stripes {
+		s := &t.stripes[i]
+		s.Lock()
+		m.Lookups += s.lookups[0] + s.lookups[1]
+		m.Heads += s.lookups[1]
+		m.Hits += s.hits
+		s.Unlock()
+	}
+	return m
+}

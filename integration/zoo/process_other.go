@@ -1,0 +1,7 @@
+//go:build !linux
+
+package zoo
+
+import "syscall"
+
+func procAttr() *syscall.SysProcAttr { return nil }
