@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/gtinside/corecache/engine/vfs"
@@ -137,4 +138,94 @@ func must1[T any](v T, err error) func(testing.TB) T {
 		must(t, err)
 		return v
 	}
+}
+
+// TestInstallOpen replaces an open store under readers, also one after the other: it is the new one in all that it
+// answers, takes records behind it, and is the same after it was opened anew.
+func TestInstallOpen(t *testing.T) {
+	disk := vfs.NewMem()
+	o := smallOptions(disk)
+	source := must1(Open("source", o))(t)
+	fillStore(t, source, "new", 40)
+	must1(source.BeginEpoch(7))(t)
+	must(t, source.Flush())
+	o.ExternalCommit = true
+	db := must1(Open("db", o))(t)
+	for i := range 300 {
+		b := db.NewBatch()
+		b.Set(fmt.Appendf(nil, "old-%03d", i), fmt.Appendf(nil, "%0500d", i))
+		b.Add(3, 1)
+		seq := must1(db.Apply(b))(t)
+		db.SetCommitted(max(seq, 5) - 5)
+		b.Release()
+	}
+	before := db.NewIter(IterOptions{})
+	for round := range 3 {
+		from := fmt.Sprint("from", round)
+		seq, pin, err := source.CheckpointTables(from)
+		must(t, err)
+		pin.Close()
+		must(t, db.Install(from))
+		if got := ownerOf(t, db, map[string]int{"new": 40}); got != "new" {
+			t.Fatalf("round %d: the store is %q", round, got)
+		}
+		if db.Last() != seq || db.Committed() != seq || db.Epoch() != 7 || db.Counter(3) != 0 || db.LogFirst() != seq+1 {
+			t.Fatalf("last %d, committed %d, epoch %d, counter %d, log from %d; want %d", db.Last(), db.Committed(), db.Epoch(), db.Counter(3), db.LogFirst(), seq)
+		}
+		for range 100 { // of a history of its own
+			b := db.NewBatch()
+			b.Set([]byte("new-000"), make([]byte, 1000))
+			db.SetCommitted(must1(db.Apply(b))(t))
+			b.Release()
+		}
+		must(t, db.Flush())
+	}
+	n := 0
+	for ok := before.First(); ok; ok = before.Next() {
+		n++
+	}
+	if err := errors.Join(before.Error(), before.Close()); err != nil || n != 298 {
+		t.Fatalf("the old iterator has %d keys, %v", n, err)
+	}
+	must(t, errors.Join(source.Close(), db.Close()))
+	report := must1(Check(disk, "db"))(t)
+	must(t, errors.Join(report.Problems...))
+	db = must1(Open("db", o))(t)
+	if got := ownerOf(t, db, map[string]int{"new": 40}); got != "new" {
+		t.Fatalf("opened anew it is %q", got)
+	}
+	must(t, db.Close())
+}
+
+// TestRefuseWrites: after the refusal nothing is appended any more, and writers learn that nothing happened.
+func TestRefuseWrites(t *testing.T) {
+	db := must1(Open("db", smallOptions(vfs.NewMem())))(t)
+	refused := errors.New("refused")
+	var writers sync.WaitGroup
+	for range 4 {
+		writers.Go(func() {
+			for {
+				b := db.NewBatch()
+				b.Set([]byte("k"), []byte("v"))
+				_, err := db.Apply(b)
+				b.Release()
+				if errors.Is(err, refused) {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	db.RefuseWrites(refused)
+	last := db.Last()
+	writers.Wait()
+	if db.Last() != last {
+		t.Errorf("the log went on from %d to %d", last, db.Last())
+	}
+	db.RefuseWrites(nil)
+	set(t, db, "k", "v")
+	must(t, db.Close())
 }
