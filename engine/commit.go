@@ -201,7 +201,7 @@ func (db *DB) Apply(b *Batch) (seq uint64, err error) {
 	return first + uint64(b.count) - 1, nil
 }
 
-// RefuseWrites makes Apply fail with err, which must say that nothing was written; nil ends that.
+// RefuseWrites makes Apply fail with an error that wraps ErrRefused and err; nil ends that.
 // When it returns no earlier Apply is under way. ApplyRecord and BeginEpoch are not concerned: this is for nodes
 // that follow, or are about to.
 func (db *DB) RefuseWrites(err error) {
@@ -211,6 +211,7 @@ func (db *DB) RefuseWrites(err error) {
 		db.refusal.Store(nil)
 		return
 	}
+	err = fmt.Errorf("%w: %w", ErrRefused, err)
 	db.refusal.Store(&err)
 	db.commit.drainLocked()
 }

@@ -1,0 +1,378 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gtinside/corecache/election"
+	"github.com/gtinside/corecache/engine"
+	"github.com/gtinside/corecache/engine/wal"
+	"github.com/gtinside/corecache/replication/fullsync"
+	"github.com/gtinside/corecache/replication/link"
+	"github.com/gtinside/corecache/replication/protocol"
+)
+
+type (
+	action  = protocol.Action
+	message = protocol.Message
+)
+
+var (
+	errNotLeading = errors.New("this node does not lead")
+	errNoReplicas = errors.New("not enough replicas in sync")
+	errDeposed    = errors.New("another node leads by now")
+	errBroken     = errors.New("the log and the core of the replication disagree")
+	// ErrClosed is returned by a Node that was closed.
+	ErrClosed = errors.New("replication: closed")
+)
+
+// Node is one node of a cluster. Its methods may be called concurrently; Start once.
+//
+// One goroutine, run, owns the core and everything else that is not said to be shared. Others do I/O and post
+// what has happened.
+type Node struct {
+	o       Options
+	serving serving
+	self    atomic.Pointer[string] // id
+	leading atomic.Uint64          // the epoch that this node leads, whether or not it serves; 0: none
+	status  atomic.Pointer[Status]
+	acked   broadcast // a follower has acknowledged something
+	shares  shares    // streams, as others see them
+
+	// Set by Start.
+	id       string
+	db       *engine.DB
+	store    Store
+	election Election
+	links    link.Options
+	source   *fullsync.Source
+	boot     string
+
+	events chan func()
+	disk   *worker
+	life   context.Context
+	end    context.CancelCauseFunc
+	tasks  sync.WaitGroup // but for run
+	ran    chan struct{}  // run has ended
+	once   sync.Once
+	closed error
+	left   chan struct{} // the core has left
+
+	tail tail // shared with the goroutine that receives the leader's log
+
+	// Owned by run.
+	core     *protocol.Node
+	identity identity // also by the worker, while a full sync runs
+	lead     lead
+	known    map[string]election.Node // where nodes are reached, also those that have gone
+	peers    map[string]*peer
+	streams  map[string]*shipment
+	pins     map[string]*wal.Pin // of the log, for followers
+	base     election.State      // the newest state seen, for what the core does not know of it
+	version  int32
+	reading  bool // a ReadState is under way
+	watch    *wal.Watch
+	synced   uint64
+	broken   bool
+}
+
+// New returns a node that takes part in nothing yet, and knows no leader.
+func New(o Options) (*Node, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		o: o, known: map[string]election.Node{}, peers: map[string]*peer{}, streams: map[string]*shipment{}, pins: map[string]*wal.Pin{},
+		events: make(chan func(), 256), ran: make(chan struct{}), left: make(chan struct{}),
+	}
+	n.serving.until.Store(ended)
+	n.life, n.end = context.WithCancelCause(context.Background())
+	return n, nil
+}
+
+// Start joins the cluster. From now on the store is written as the cluster decides: Apply is refused unless this node leads.
+func (n *Node) Start(s Store, e Election) error {
+	n.store, n.db, n.election = s, s.DB, e
+	n.db.RefuseWrites(errNotLeading)
+	if err := n.db.Sync(); err != nil { // what the log has is what this node says it has
+		return err
+	}
+	var err error
+	n.boot = boot()
+	if n.identity, err = n.o.openIdentity(n.db.Last(), n.boot); err != nil {
+		return err
+	}
+	self := e.Self()
+	n.id = self.ID
+	n.links = n.o.linkOptions()
+	n.links.Cluster, n.links.Node = n.o.Cluster, self.ID
+	n.o.Link.Cluster, n.o.Link.Node = n.o.Cluster, self.ID
+	n.core, err = protocol.New(clock(), n.o.timing(self.ID, self.Incarnation), coreLog(n.db, n.identity.logID()))
+	if err != nil {
+		return err
+	}
+	n.source, err = fullsync.NewSource(n.db, fullsync.SourceOptions{
+		FS: n.o.FS, Dir: n.o.path(sourceDir), Rate: n.o.SyncRate, Linger: n.o.SyncLinger, MinFree: n.o.MinFree,
+	})
+	if err != nil {
+		return err
+	}
+	for _, nl := range n.o.Listeners {
+		if err := n.listen(nl); err != nil {
+			return err
+		}
+	}
+	n.disk = newWorker()
+	n.tasks.Go(func() { n.disk.run(n.life) })
+	n.watch = n.db.WatchLog()
+	n.tail.news = make(chan struct{}, 1)
+	n.tail.moved = make(chan struct{})
+	n.self.Store(&self.ID)
+	go n.run()
+	return nil
+}
+
+// coreLog describes the log of a store to the core.
+func coreLog(db *engine.DB, id protocol.LogID) protocol.Log {
+	last, list := db.Last(), db.Epochs()
+	base := min(db.LogFirst()-1, last)
+	if first := list[0]; first.First > 1 {
+		base = max(base, first.First) // of what is before, the epoch is forgotten
+	}
+	l := protocol.Log{ID: id, Last: last, Committed: max(db.Committed(), base)}
+	if base > 0 {
+		l.Base.Seq = base
+	}
+	for i, e := range list {
+		end := last
+		if i+1 < len(list) {
+			end = list[i+1].First - 1
+		}
+		if e.First <= base {
+			l.Base.Epoch = e.Number
+		}
+		if first := max(e.First, base+1); first <= end {
+			l.Epochs = append(l.Epochs, protocol.EpochStart{Epoch: e.Number, First: first})
+		}
+	}
+	return l
+}
+
+// run is the loop.
+func (n *Node) run() {
+	defer close(n.ran)
+	tick := time.NewTicker(n.o.Lease / 32)
+	defer tick.Stop()
+	n.look()
+	for {
+		select {
+		case f := <-n.events:
+			f()
+		case <-n.tail.news:
+			n.step(nil)
+		case <-n.watch.C:
+			n.logMoved()
+		case <-n.election.Changed():
+			n.look()
+		case <-tick.C:
+			n.step(n.core.Tick)
+			n.showStatus()
+		case <-n.life.Done():
+			return
+		}
+	}
+}
+
+// post hands an event to the loop. It gives up when the node is closed.
+func (n *Node) post(f func()) {
+	select {
+	case n.events <- f:
+	case <-n.life.Done():
+	}
+}
+
+// step lets the core see an event. Between what the log has got from the leader before it, and what comes after, there is
+// nothing that the core does not know of.
+func (n *Node) step(event func(now int64) []action) {
+	n.tail.mu.Lock()
+	defer n.tail.mu.Unlock()
+	n.absorbLocked()
+	if event != nil {
+		n.perform(event(clock()))
+	}
+	n.settleLocked()
+}
+
+// look takes over what the election shows.
+func (n *Node) look() {
+	v := n.election.View()
+	ids := make([]string, 0, len(v.Nodes))
+	for _, m := range v.Nodes {
+		ids = append(ids, m.ID)
+		n.known[m.ID] = m
+	}
+	n.connect()
+	n.step(func(now int64) []action { return n.core.Members(now, ids) })
+	n.stateRead(v.State, v.Version)
+}
+
+// stateRead tells the core what /state was at a version.
+func (n *Node) stateRead(s election.State, version int32) {
+	if s.Cluster == "" {
+		return // nothing was seen yet
+	}
+	if n.base.Cluster == "" || version >= n.version {
+		n.base, n.version = s, version
+	}
+	n.step(func(now int64) []action { return n.core.StateRead(now, coreState(s), version) })
+}
+
+// logMoved tells the core how far this node's log is.
+func (n *Node) logMoved() {
+	p := n.db.LogPositions()
+	if p.Err != nil && !errors.Is(p.Err, wal.ErrClosed) {
+		n.fail(p.Err)
+	}
+	n.step(func(now int64) []action {
+		p := n.db.LogPositions() // what was applied until now is known to the core
+		return n.core.Appended(now, p.Written)
+	})
+	if p.Synced != n.synced {
+		n.synced = p.Synced
+		n.step(func(now int64) []action { return n.core.Synced(now, p.Synced) })
+	}
+}
+
+// fail leaves the cluster because this node can not go on.
+func (n *Node) fail(err error) {
+	if n.broken {
+		return
+	}
+	n.broken = true
+	n.o.Log.WithError(err).Error("replication: this node leaves")
+	n.o.Failed(err)
+	n.shutdown(failLimit)
+}
+
+// failLimit is how long a leader with a broken log tries to hand over.
+const failLimit = 2 * time.Second
+
+func (n *Node) shutdown(limit time.Duration) {
+	n.step(func(now int64) []action { return n.core.Shutdown(now, limit) })
+}
+
+// Shutdown leaves the cluster within limit: a leader finishes what has begun and hands over, a follower in sync has itself taken
+// out of the ISR. It returns when that is done, or at the end of ctx. The node goes on to know who leads until Close.
+func (n *Node) Shutdown(ctx context.Context, limit time.Duration) error {
+	if n.Self() == "" {
+		return nil // it never started
+	}
+	n.post(func() { n.shutdown(limit) })
+	select {
+	case <-n.left:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("leaving the cluster: %w", context.Cause(ctx))
+	case <-n.ran:
+		return ErrClosed
+	}
+}
+
+// Close ends everything at once, handing nothing over. The store must still be open; nobody may write to it any more.
+func (n *Node) Close() error {
+	n.once.Do(func() { n.closed = n.close() })
+	return n.closed
+}
+
+func (n *Node) close() error {
+	n.end(ErrClosed)
+	n.serving.term.Store(0)
+	n.serving.held.Store(0)
+	n.serving.until.Store(ended)
+	if n.Self() == "" {
+		n.tasks.Wait()
+		var err error
+		if n.source != nil {
+			err = n.source.Close()
+		}
+		for _, nl := range n.o.Listeners {
+			if e := nl.Close(); !errors.Is(e, net.ErrClosed) {
+				err = errors.Join(err, e)
+			}
+		}
+		return err
+	}
+	<-n.ran
+	n.db.RefuseWaits(errDeposed) // the worker may wait
+	n.tasks.Wait()
+	n.watch.Close()
+	for _, p := range n.pins {
+		p.Close()
+	}
+	err := n.source.Close()
+	n.db.RefuseWrites(errNotLeading)
+	if e := n.db.Sync(); e != nil {
+		return errors.Join(err, e)
+	}
+	n.identity.Closed = !n.identity.Syncing
+	return errors.Join(err, n.o.saveIdentity(n.identity))
+}
+
+// SetSettings changes what may change.
+func (n *Node) SetSettings(s protocol.Settings) error {
+	if n.Self() == "" {
+		return nil
+	}
+	done := make(chan error, 1)
+	n.post(func() { done <- n.setSettings(s) })
+	select {
+	case err := <-done:
+		return err
+	case <-n.ran:
+		return ErrClosed
+	}
+}
+
+func (n *Node) setSettings(s protocol.Settings) error {
+	if !s.AckSynced && n.identity.Synced { // from now on a loss of power may tear the log
+		n.identity.Synced = false
+		if err := n.o.saveIdentity(n.identity); err != nil {
+			return err
+		}
+	}
+	n.o.Settings = s
+	n.step(func(now int64) []action { return n.core.SetSettings(now, s) })
+	return nil
+}
+
+// SetSyncRate changes Options.SyncRate.
+func (n *Node) SetSyncRate(bytesPerSecond int64) {
+	if n.source != nil {
+		n.source.SetRate(bytesPerSecond)
+	}
+}
+
+// worker does one thing after the other that takes its time: all that changes the log but for the records of a leader.
+type worker struct{ queue chan func() }
+
+func newWorker() *worker { return &worker{queue: make(chan func(), 64)} }
+
+// do never waits: the core has at most a few things under way.
+func (w *worker) do(f func()) { w.queue <- f }
+
+func (w *worker) run(ctx context.Context) {
+	for {
+		select {
+		case f := <-w.queue:
+			f()
+		case <-ctx.Done():
+			return
+		}
+	}
+}

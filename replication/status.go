@@ -1,0 +1,47 @@
+package replication
+
+import (
+	"github.com/gtinside/corecache/replication/protocol"
+	"github.com/gtinside/corecache/replication/stream"
+)
+
+// Status is what operators see. It is at most a few beats old.
+type Status struct {
+	protocol.Status
+	Now       int64               // when it was taken, on the clock of Until
+	Nodes     map[string]Endpoint // by id, all that were ever seen
+	Followers []Follower          // of a leader, in the order of protocol.Status.Followers
+}
+
+// Endpoint is where a node is reached.
+type Endpoint struct{ Advertise, Peer string }
+
+// Follower is another node as its leader sees it.
+type Follower struct {
+	protocol.FollowerStatus
+	Acked stream.Ack
+}
+
+// Status does not block. It must not be modified.
+func (n *Node) Status() *Status {
+	if s := n.status.Load(); s != nil {
+		return s
+	}
+	return &Status{}
+}
+
+func (n *Node) showStatus() {
+	now := clock()
+	s := &Status{Status: n.core.Status(now), Now: now, Nodes: map[string]Endpoint{}}
+	for id, m := range n.known {
+		s.Nodes[id] = Endpoint{m.Advertise, m.Peer}
+	}
+	for _, f := range s.Status.Followers {
+		out := Follower{FollowerStatus: f}
+		if st := n.streams[f.Node]; st != nil && st.sender.Load() != nil {
+			out.Acked = st.sender.Load().Progress().Acked
+		}
+		s.Followers = append(s.Followers, out)
+	}
+	n.status.Store(s)
+}
