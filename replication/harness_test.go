@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,11 +145,12 @@ func (m *member) write(version int32, next election.State, claim bool) (int32, e
 
 // cluster is a few nodes in this process, with disks in memory and links over loopback.
 type cluster struct {
-	t     *testing.T
-	r     *registry
+	t   *testing.T
+	r   *registry
+	min int
+
+	mu    sync.RWMutex // held by clients while they use a node
 	nodes map[string]*testNode
-	min   int
-	tune  func(*engine.Options)
 }
 
 // testNode is one node after the other on the same disk.
@@ -161,6 +163,7 @@ type testNode struct {
 	node   *Node
 	gate   *gate // in front of its listener
 	runs   int
+	open   atomic.Int64 // commands that have begun
 	failed chan error
 }
 
@@ -179,6 +182,8 @@ func newCluster(t *testing.T, ids ...string) *cluster {
 
 func (c *cluster) add(id string) *testNode {
 	n := &testNode{c: c, id: id, disk: vfs.NewMem(), gate: newGate(c.t), failed: make(chan error, 4)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.nodes[id] = n
 	return n
 }
@@ -195,12 +200,11 @@ const testLease = 400 * time.Millisecond
 func (n *testNode) start() {
 	t := n.c.t
 	t.Helper()
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
 	n.runs++
 	o := engine.Options{FS: n.disk, ExternalCommit: true, LogSegmentSize: 256 << 10}
 	o.MemTableSize, o.Ack, o.SyncInterval, o.LogPinBytes = 256<<10, wal.AckWritten, 50*time.Millisecond, 64<<20
-	if n.c.tune != nil {
-		n.c.tune(&o)
-	}
 	var err error
 	if n.db, err = engine.Open("db", o); err != nil {
 		t.Fatal(err)
@@ -219,6 +223,11 @@ func (n *testNode) start() {
 		Cluster: "c", Listeners: []net.Listener{nl}, Lease: testLease, Dir: "db", FS: n.disk, Log: log,
 		Settings: protocol.Settings{MinReplicas: n.c.min},
 		Failed:   func(err error) { n.failed <- err },
+		Quiet: func(ctx context.Context) {
+			for n.open.Load() > 0 && ctx.Err() == nil {
+				time.Sleep(100 * time.Microsecond)
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -247,6 +256,12 @@ func (n *testNode) kill() {
 		return
 	}
 	n.gate.close()
+	n.node.end(ErrClosed) // from here on it does nothing
+	<-n.node.ran
+	n.node.serving.held.Store(0)
+	n.db.RefuseWaits(errDeposed) // so that clients let go
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
 	if err := errors.Join(n.node.Close(), n.db.Close()); err != nil {
 		n.c.t.Error(err)
 	}
@@ -304,6 +319,8 @@ var errNot = errors.New("not executed")
 
 // set writes as a client's command does: the term is looked at before and after.
 func (n *testNode) set(key, value string) error {
+	n.open.Add(1)
+	defer n.open.Add(-1)
 	term := n.node.Leads()
 	if term == 0 || !n.node.Writable() {
 		return errNot

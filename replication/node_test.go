@@ -35,7 +35,6 @@ func TestReplicates(t *testing.T) {
 	}
 	c.same("a", "b", "c")
 	for id, n := range c.nodes {
-		n := n
 		c.eventually("all know the leader", func() bool {
 			leader, addr := n.node.Leader()
 			return leader == l.id && addr == "client:"+l.id
@@ -56,8 +55,6 @@ type writers struct {
 
 func (c *cluster) write(n int, size int) *writers {
 	w := &writers{stop: make(chan struct{})}
-	nodes := make([]*atomic.Pointer[testNode], 0)
-	_ = nodes
 	for i := range n {
 		w.done.Go(func() {
 			for k := 0; ; k++ {
@@ -82,36 +79,15 @@ func (c *cluster) write(n int, size int) *writers {
 	return w
 }
 
-// alive guards against nodes that a test stops while writers look for the leader.
-var alive sync.RWMutex
-
 func (c *cluster) tryWrite(key, value string) error {
-	alive.RLock()
-	defer alive.RUnlock()
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	for _, n := range c.nodes {
 		if n.node != nil && n.node.Leads() != 0 {
 			return n.set(key, value)
 		}
 	}
 	return errNot
-}
-
-func (c *cluster) killSafely(n *testNode) {
-	_ = n.node.closeGate(n) // ends waits, so that writers let go
-	alive.Lock()
-	defer alive.Unlock()
-	n.kill()
-}
-
-// closeGate makes everybody who waits at a node that is about to be killed learn of it.
-func (n *Node) closeGate(tn *testNode) error {
-	tn.gate.close()
-	n.end(ErrClosed)
-	<-n.ran
-	n.serving.term.Store(0)
-	n.serving.held.Store(0)
-	n.db.RefuseWaits(errDeposed)
-	return nil
 }
 
 func (w *writers) end() {
@@ -155,13 +131,11 @@ func TestLeaderDies(t *testing.T) {
 		c.eventually("writes flow", func() bool { return w.count.Load() > before+100 })
 		l := c.leader()
 		start := time.Now()
-		c.killSafely(l)
+		l.kill()
 		at := w.count.Load()
 		c.eventually("writes flow again", func() bool { return w.count.Load() > at })
 		t.Logf("round %d: %s died, writes again after %v", round, l.id, time.Since(start))
-		alive.Lock()
 		l.start()
-		alive.Unlock()
 		c.inSync("a", "b", "c")
 	}
 	w.end()
@@ -263,10 +237,8 @@ func TestFullSync(t *testing.T) {
 	w := c.write(2, 200)
 	c.start("b")
 	c.inSync("a", "b")
-	alive.Lock()
 	c.add("c")
 	c.start("c")
-	alive.Unlock()
 	c.inSync("a", "b", "c")
 	for _, id := range []string{"b", "c"} {
 		if c.nodes[id].db.LogFirst() == 1 {
@@ -276,11 +248,9 @@ func TestFullSync(t *testing.T) {
 	// A disk is replaced: the node comes back empty.
 	b := c.nodes["b"]
 	if c.leader() != b {
-		c.killSafely(b)
-		alive.Lock()
-		b.disk = c.add("b").disk
+		b.kill()
+		c.add("b")
 		c.start("b")
-		alive.Unlock()
 		c.inSync("a", "b", "c")
 	}
 	w.end()
@@ -338,11 +308,9 @@ func TestHandOver(t *testing.T) {
 		if failed.Load() > 0 {
 			t.Errorf("%d writes failed", failed.Load())
 		}
-		c.killSafely(l)
+		l.kill()
 		c.r.leave(l.member)
-		alive.Lock()
 		l.start()
-		alive.Unlock()
 		c.inSync("a", "b", "c")
 	}
 	c.must("last", "1")
@@ -361,12 +329,10 @@ func TestUnknownOutcomes(t *testing.T) {
 		c.r.mu.Lock()
 		c.r.unknown = 4
 		c.r.mu.Unlock()
-		c.killSafely(l)
+		l.kill()
 		at := w.count.Load()
 		c.eventually("writes flow", func() bool { return w.count.Load() > at })
-		alive.Lock()
 		l.start()
-		alive.Unlock()
 		c.inSync("a", "b", "c")
 	}
 	w.end()
@@ -390,7 +356,7 @@ func TestMinReplicas(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := c.nodes["b"]
-	c.killSafely(b)
+	b.kill()
 	c.eventually("writes are refused", func() bool { return a.node.Leads() != 0 && !a.node.Writable() })
 	if err := a.node.SetSettings(protocol.Settings{}); err != nil {
 		t.Fatal(err)
@@ -409,7 +375,7 @@ func TestAllDie(t *testing.T) {
 	w := c.write(3, 100)
 	c.eventually("writes flow", func() bool { return w.count.Load() > 300 })
 	for _, n := range c.nodes {
-		c.killSafely(n)
+		n.kill()
 	}
 	w.end()
 	c.start("c", "b", "a")
