@@ -163,11 +163,11 @@ func (p *pause) endLocked(s *Server) {
 	s.gates.And(^uint32(gatePauseAll | gatePauseWrites))
 }
 
-// keepLocked lets the keyspace delete expired keys by itself only when there is no pause: during one the
-// data must not change.
+// keepLocked lets the keyspace delete expired keys by itself only when there is no pause, during which the
+// data must not change, and when no other node decides what changes.
 func (p *pause) keepLocked(s *Server) {
 	if !s.Loading() {
-		s.Keyspace.SetReadOnly(p.mu.over != nil)
+		s.Keyspace.SetReadOnly(p.mu.over != nil || s.follows())
 	}
 }
 

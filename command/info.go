@@ -361,21 +361,6 @@ func infoStats(w *infoWriter) {
 	w.line("client_output_buffer_limit_disconnections", front.OutputBufferClosed-base.OutputBufferClosed)
 }
 
-func infoReplication(w *infoWriter) {
-	offset := w.replicationOffset()
-	w.line("role", "master")
-	w.line("connected_slaves", 0)
-	w.line("master_failover_state", "no-failover")
-	w.line("master_replid", *w.replID.Load())
-	w.line("master_replid2", strings.Repeat("0", 40))
-	w.line("master_repl_offset", offset)
-	w.line("second_repl_offset", -1)
-	w.line("repl_backlog_active", 0)
-	w.line("repl_backlog_size", w.Config.String("repl-backlog-size"))
-	w.line("repl_backlog_first_byte_offset", 0)
-	w.line("repl_backlog_histlen", 0)
-}
-
 func infoCPU(w *infoWriter) {
 	var self, children syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) != nil || syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children) != nil {

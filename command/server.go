@@ -23,6 +23,9 @@ type Options struct {
 	Log     *logrus.Logger // nil: logrus' standard logger
 	Version string         // CoreCache's own version, for INFO and LOLWUT
 	Hooks   Hooks
+	Cluster Cluster // who leads; nil: this node is on its own
+	// Replication is set together with Cluster.
+	Replication Replication
 }
 
 // Hooks are what commands ask of the process around them. Each may be nil.
@@ -54,12 +57,15 @@ type Server struct {
 	Log      *logrus.Logger
 
 	hooks   Hooks
+	cluster Cluster // nil: this node is on its own
 	version string
 	start   time.Time
 	runID   string
 	table   *table
 	set     settings
 	clients *clients
+
+	replication Replication // nil: the same
 
 	// Self-synchronised.
 	gates        atomic.Uint32 // gateLoading | ...: zero on the normal path
@@ -97,7 +103,7 @@ type settings struct {
 // New returns a server that answers -LOADING to whatever needs data until Attach is called.
 func New(o Options) *Server {
 	s := &Server{
-		Config: o.Config, Log: o.Log, hooks: o.Hooks, version: o.Version,
+		Config: o.Config, Log: o.Log, hooks: o.Hooks, cluster: o.Cluster, replication: o.Replication, version: o.Version,
 		start: time.Now(), runID: randomHex(20),
 		table: newTable(families()), clients: newClients(),
 		quit: make(chan struct{}), largeReplies: make(chan struct{}, 1),
@@ -134,10 +140,14 @@ func (s *Server) Attach(db *engine.DB, ks *keyspace.Keyspace) {
 // Loading reports whether Attach has not been called yet.
 func (s *Server) Loading() bool { return s.gates.Load()&gateLoading != 0 }
 
-// Start runs the cron goroutine, which Close ends.
+// Start runs the cron goroutine, and in a cluster one that follows it. Close ends them.
 func (s *Server) Start() {
 	s.cron.Add(1)
 	go s.runCron()
+	if s.cluster != nil {
+		s.cron.Add(1)
+		go s.followCluster()
+	}
 }
 
 // Close ends what Start began, releases paused clients and waits for a running
@@ -224,6 +234,7 @@ func (s *Server) NewSession(conn Conn) *Session {
 // CloseSession forgets a client. No Dispatch of the session may be under way.
 func (s *Server) CloseSession(sess *Session) {
 	s.finishUnit(sess)
+	sess.led.Store(false)
 	s.endLargeReply(sess)
 	s.clients.remove(sess)
 	s.monitors.remove(sess)

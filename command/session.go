@@ -60,6 +60,7 @@ type Session struct {
 	proto         atomic.Int32
 	authenticated atomic.Bool
 	killed        atomic.Bool
+	led           atomic.Bool // a unit that has begun while this node led has not ended
 	monitor       atomic.Bool
 	noEvict       atomic.Bool
 	noTouch       atomic.Bool
@@ -200,6 +201,7 @@ func cloneArgs(args [][]byte) [][]byte {
 // unit is what a session knows of the commands since the last EndUnit.
 type unit struct {
 	open      bool
+	term      uint64 // in which this node leads, 0 = it does not or is on its own
 	committed uint64 // the session's writes up to here need no waiting
 	marks     []mark
 	exact     bool  // time each command on its own
@@ -207,6 +209,10 @@ type unit struct {
 	nanos     int64 // the same moment on the server's monotonic clock
 }
 
-// mark is the reply of a command, as offsets into the writer's buffer, that tells of a write
-// of this unit or may have read one.
-type mark struct{ start, end int }
+// mark is the reply of a command, as offsets into the writer's buffer, that must not be released just so.
+type mark struct {
+	start, end int
+	dirty      bool // tells of a write of this unit or may have read one
+	led        bool // of a command that was executed because this node leads
+	write      bool // likewise, and it writes
+}

@@ -220,7 +220,7 @@ func (n *testNode) start() {
 		log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
 	}
 	n.node, err = New(Options{
-		Cluster: "c", Listeners: []net.Listener{nl}, Lease: testLease, Dir: "db", FS: n.disk, Log: log,
+		Lease: testLease, Dir: "db", FS: n.disk, Log: log,
 		Settings: protocol.Settings{MinReplicas: n.c.min},
 		Failed:   func(err error) { n.failed <- err },
 		Quiet: func(ctx context.Context) {
@@ -234,7 +234,7 @@ func (n *testNode) start() {
 	}
 	n.gate.open(nl.Addr().String())
 	n.member = n.c.r.join(election.Node{ID: n.id, Advertise: "client:" + n.id, Peer: n.gate.addr, Incarnation: fmt.Sprint(n.id, "-", n.runs)})
-	if err := n.node.Start(Store{DB: n.db}, n.member); err != nil {
+	if err := n.node.Start(Membership{Store{DB: n.db}, n.member, "c", []net.Listener{nl}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -45,6 +45,7 @@ type Node struct {
 	shares  shares    // streams, as others see them
 
 	// Set by Start.
+	member   Membership
 	id       string
 	db       *engine.DB
 	store    Store
@@ -97,8 +98,9 @@ func New(o Options) (*Node, error) {
 }
 
 // Start joins the cluster. From now on the store is written as the cluster decides: Apply is refused unless this node leads.
-func (n *Node) Start(s Store, e Election) error {
-	n.store, n.db, n.election = s, s.DB, e
+func (n *Node) Start(m Membership) error {
+	n.member = m
+	n.store, n.db, n.election = m.Store, m.Store.DB, m.Election
 	n.db.RefuseWrites(errNotLeading)
 	if err := n.db.Sync(); err != nil { // what the log has is what this node says it has
 		return err
@@ -108,11 +110,11 @@ func (n *Node) Start(s Store, e Election) error {
 	if n.identity, err = n.o.openIdentity(n.db.Last(), n.boot); err != nil {
 		return err
 	}
-	self := e.Self()
+	self := m.Election.Self()
 	n.id = self.ID
 	n.links = n.o.linkOptions()
-	n.links.Cluster, n.links.Node = n.o.Cluster, self.ID
-	n.o.Link.Cluster, n.o.Link.Node = n.o.Cluster, self.ID
+	n.links.Cluster, n.links.Node = m.Cluster, self.ID
+	n.o.Link.Cluster, n.o.Link.Node = m.Cluster, self.ID
 	n.core, err = protocol.New(clock(), n.o.timing(self.ID, self.Incarnation), coreLog(n.db, n.identity.logID()))
 	if err != nil {
 		return err
@@ -123,7 +125,7 @@ func (n *Node) Start(s Store, e Election) error {
 	if err != nil {
 		return err
 	}
-	for _, nl := range n.o.Listeners {
+	for _, nl := range n.member.Listeners {
 		if err := n.listen(nl); err != nil {
 			return err
 		}
@@ -301,7 +303,7 @@ func (n *Node) close() error {
 		if n.source != nil {
 			err = n.source.Close()
 		}
-		for _, nl := range n.o.Listeners {
+		for _, nl := range n.member.Listeners {
 			if e := nl.Close(); !errors.Is(e, net.ErrClosed) {
 				err = errors.Join(err, e)
 			}

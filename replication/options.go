@@ -38,15 +38,20 @@ type Store struct {
 	Found func() error
 }
 
+// Membership is what a node starts with.
+type Membership struct {
+	Store    Store
+	Election Election
+	// Cluster is the id of the cluster, which nodes of other clusters do not have.
+	Cluster string
+	// Listeners take the links of other nodes, at the address that Election.Self has as Peer. The Node closes them.
+	Listeners []net.Listener
+}
+
 // Options are the settings of a node. Zero values mean the default, given in parentheses.
 type Options struct {
 	// Link has the secret, TLS and the limits of links. Cluster and Node are set by Start.
 	Link link.Options
-	// Cluster is the id of the cluster, which nodes of other clusters do not have.
-	Cluster string
-	// Listeners take the links of other nodes. The Node closes them.
-	Listeners []net.Listener
-
 	// Lease is how long a leader serves after it has heard from its followers (800 ms).
 	Lease time.Duration
 	// Grace is how long a follower hears nothing of its leader before it claims (a quarter more than Lease).

@@ -1,6 +1,9 @@
 package replication
 
 import (
+	"math"
+	"time"
+
 	"github.com/gtinside/corecache/replication/protocol"
 	"github.com/gtinside/corecache/replication/stream"
 )
@@ -19,7 +22,16 @@ type Endpoint struct{ Advertise, Peer string }
 // Follower is another node as its leader sees it.
 type Follower struct {
 	protocol.FollowerStatus
-	Acked stream.Ack
+	Acked    stream.Ack
+	InFlight int64 // bytes sent and not acknowledged
+}
+
+// Lease returns for how long the lease lasts: negative if there is none, or none is needed.
+func (s *Status) Lease() time.Duration {
+	if !s.Serving || s.Until == math.MaxInt64 || s.Until < s.Now {
+		return -time.Millisecond
+	}
+	return time.Duration(s.Until - s.Now)
 }
 
 // Status does not block. It must not be modified.
@@ -39,7 +51,8 @@ func (n *Node) showStatus() {
 	for _, f := range s.Status.Followers {
 		out := Follower{FollowerStatus: f}
 		if st := n.streams[f.Node]; st != nil && st.sender.Load() != nil {
-			out.Acked = st.sender.Load().Progress().Acked
+			p := st.sender.Load().Progress()
+			out.Acked, out.InFlight = p.Acked, p.InFlight
 		}
 		s.Followers = append(s.Followers, out)
 	}

@@ -73,10 +73,19 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 
 	// The commands answer -LOADING until they are given their data.
 	var front *resp.Server
-	commands := command.New(command.Options{Config: c, Log: log, Version: version, Hooks: command.Hooks{
+	var commands *command.Server
+	cl, err := newCluster(c, log, func(error) { signals.requestStop() }, func(ctx context.Context) { commands.Quiet(ctx) })
+	if err != nil {
+		return err
+	}
+	options := command.Options{Config: c, Log: log, Version: version, Hooks: command.Hooks{
 		Shutdown: signals.requestStop,
 		Front:    func() command.FrontStats { return front.Stats() },
-	}})
+	}}
+	if cl != nil {
+		options.Cluster, options.Replication = cl.node, cl
+	}
+	commands = command.New(options)
 	front = resp.New(commands, resp.SettingsFrom(c), log)
 	if err := listen(c, log, front); err != nil {
 		return err
@@ -93,19 +102,25 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	defer removePidfile()
 
 	begin := time.Now()
-	db, err := engine.Open(c.String("dir"), engineOptions(c, log))
+	db, err := engine.Open(c.String("dir"), engineOptions(c, log, cl != nil))
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	followConfig(c, db)
 
-	keys, err := keyspace.Open(db, keyspaceOptions(c, log))
+	keys, err := keyspace.Open(db, keyspaceOptions(c, log, cl != nil))
 	if err != nil {
 		return err
 	}
 	defer keys.Close()
 
+	if cl != nil {
+		defer cl.close()
+		if err := cl.join(db, keys); err != nil {
+			return err
+		}
+	}
 	commands.Attach(db, keys)
 	log.WithField("took", time.Since(begin).Round(time.Millisecond)).Info("ready to accept connections")
 	if err := supervisor.tell("READY=1"); err != nil {
@@ -117,8 +132,10 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	if err := supervisor.tell("STOPPING=1"); err != nil {
 		log.WithError(err).Warn("not told")
 	}
+	cl.leave()
 	stopFront(c, front)
 	commands.Close()
+	cl.close()
 	keys.Close()
 	if err := db.Close(); err != nil {
 		return fmt.Errorf("closing the data: %w", err)
@@ -177,11 +194,16 @@ func listen(c *config.Config, log *logrus.Logger, front *resp.Server) error {
 	return nil
 }
 
-func keyspaceOptions(c *config.Config, log *logrus.Logger) keyspace.Options {
+func keyspaceOptions(c *config.Config, log *logrus.Logger, clustered bool) keyspace.Options {
 	return keyspace.Options{
 		Databases:   int(c.Int("databases")),
 		ExpireEvery: time.Second / time.Duration(c.Int("hz")),
-		Failed:      func(err error) { log.WithError(err).Error("a task in the background failed; it is tried again") },
+		Follows:     clustered,
+		Failed: func(err error) {
+			if !errors.Is(err, engine.ErrRefused) { // the node has ceased to lead
+				log.WithError(err).Error("a task in the background failed; it is tried again")
+			}
+		},
 	}
 }
 
