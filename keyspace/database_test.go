@@ -103,7 +103,7 @@ func TestReload(t *testing.T) {
 	s.expect("after", s.latest(2, "k"), "v")
 }
 
-// TestFollows: a store that another node may write gets nothing of its own before Found, and Reload finds the seed that has come.
+// TestFollows: a store that another node may write gets nothing of its own before Found, and what has come is noticed.
 func TestFollows(t *testing.T) {
 	leader := newStore(t)
 	leader.setIn(0, "k", "v")
@@ -122,7 +122,7 @@ func TestFollows(t *testing.T) {
 		s.must(true, err)
 		s.must(true, s.db.ApplyRecord(rec))
 	}
-	s.must(true, errors.Join(r.Close(), s.Reload(), s.Found()))
+	s.must(true, errors.Join(r.Close(), s.refresh(), s.Found()))
 	s.expect("after", s.latest(0, "k"), "v")
 	s.expect("records", s.db.Last(), leader.db.Last())
 }

@@ -89,6 +89,9 @@ func (k *Keyspace) expireLoop() {
 				wait = max(wait, expireRetry)
 			}
 		}
+		if k.options.Follows && k.readOnly.Load() {
+			k.failed(k.refresh())
+		}
 		timer.Reset(wait)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,6 +168,26 @@ func (k *Keyspace) Reload() error {
 		k.due[i].Store(0)
 	}
 	return k.loadDatabases()
+}
+
+// refresh notices what the node that writes the store has changed of what the keyspace remembers.
+func (k *Keyspace) refresh() error {
+	_, err := k.db.GetLatest(nil, keySeed)
+	if seeded := err == nil; seeded != k.seeded.Load() {
+		return k.Reload()
+	}
+	b, err := k.db.GetLatest(nil, keyDatabases)
+	if err != nil {
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	phys, err := decodeDatabases(b)
+	if now := k.databases.Load().phys; err == nil && !slices.Equal(phys, now[:min(len(phys), len(now))]) {
+		return k.Reload()
+	}
+	return err
 }
 
 // create makes the seed of a new store. It must be durable before a key is written.
