@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -94,6 +95,10 @@ func (c *Call) waitFollowers(n int64, d time.Duration, count func(written, synce
 		return 0, n == 0 || c.waitInVain(d)
 	}
 	seq, term, begin := c.Session.LastWrite, c.Session.unit.term, time.Now()
+	if term == 0 {
+		c.Out.Error("ERR " + strings.ToUpper(c.Cmd.full) + " cannot be used with replica instances")
+		return 0, false
+	}
 	for {
 		moved := c.replication.Moved()
 		have = int64(count(c.replication.Acknowledged(seq)))
@@ -104,7 +109,7 @@ func (c *Call) waitFollowers(n int64, d time.Duration, count func(written, synce
 		switch {
 		case have >= n, c.Txn != nil, d > 0 && left <= 0:
 			return have, true
-		case term != 0 && c.cluster.Leads() != term && c.follows():
+		case c.cluster.Leads() != term && c.follows():
 			c.Out.Error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")
 			return 0, false
 		}
