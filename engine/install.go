@@ -219,7 +219,7 @@ func (db *DB) replaceLocked(from string) error {
 		return err
 	}
 	db.release(before)
-	db.release(before) // the reference of having been installed
+	db.release(before)                         // the reference of having been installed
 	db.logError(removeAll(db.opts.FS, oldDir)) // the next Open removes what is left
 	return nil
 }

@@ -64,7 +64,9 @@ func (s *server) info(field string) string {
 	return ""
 }
 
-func (s *server) leads() bool { return s.info("role") == "master" && s.info("cluster_role") == "leader" }
+func (s *server) leads() bool {
+	return s.info("role") == "master" && s.info("cluster_role") == "leader"
+}
 
 func (c *nodes) waitFor(what string, ok func() bool) {
 	c.t.Helper()
