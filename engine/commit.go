@@ -216,13 +216,12 @@ func (db *DB) RefuseWrites(err error) {
 	db.commit.drainLocked()
 }
 
-// mayApplyLocked returns why nothing may be appended. What is not committed can not be flushed, so it is bounded here, to
-// twice the memtables that there may be otherwise.
+// mayApplyLocked returns why nothing may be appended.
 func (db *DB) mayApplyLocked() error {
 	if err := db.refusal.Load(); err != nil {
 		return *err
 	}
-	if mems := db.state.Load().mems; len(mems) > 2*db.opts.MaxMemTables && db.uncommitted(mems[len(mems)-1]) {
+	if mems, most := db.state.Load().mems, db.opts.MaxUncommitted; most > 0 && len(mems) > most && db.uncommitted(mems[len(mems)-1]) {
 		return fmt.Errorf("%w: too much is waiting to be committed", ErrStalled)
 	}
 	return nil

@@ -229,3 +229,27 @@ func TestRefuseWrites(t *testing.T) {
 	set(t, db, "k", "v")
 	must(t, db.Close())
 }
+
+// TestMaxUncommitted: what nobody commits does not fill the memory, and goes on once it is committed.
+func TestMaxUncommitted(t *testing.T) {
+	o := smallOptions(vfs.NewMem())
+	o.ExternalCommit, o.MaxUncommitted = true, 4
+	db := must1(Open("db", o))(t)
+	b := db.NewBatch()
+	b.Set([]byte("k"), make([]byte, 10_000))
+	var err error
+	n := 0
+	for ; err == nil && n < 1000; n++ {
+		_, err = db.Apply(b)
+	}
+	if !errors.Is(err, ErrStalled) || n < 4*64/10 {
+		t.Fatalf("after %d writes: %v", n, err)
+	}
+	last := db.Last()
+	db.SetCommitted(last)
+	if _, err := db.Apply(b); err != nil || db.Last() != last+1 {
+		t.Fatal(err)
+	}
+	b.Release()
+	must(t, db.Close())
+}

@@ -31,6 +31,7 @@ func engineOptions(c *config.Config, log *logrus.Logger, clustered bool) engine.
 		LevelMultiplier: float64(c.Int("level-multiplier")),
 		MaxOpenFiles:    int(c.Int("max-open-files")),
 		ExternalCommit:  clustered,
+		MaxUncommitted:  2 * int(c.Int("memtable-count")),
 	}
 	for _, name := range c.List("compression") {
 		o.Compression = append(o.Compression, compressions[name])

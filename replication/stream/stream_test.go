@@ -39,7 +39,6 @@ func openStore(t testing.TB, change func(*engine.Options)) *engine.DB {
 	t.Helper()
 	o := engine.Options{FS: vfs.NewMem(), ExternalCommit: true, LogSegmentSize: 1 << 20}
 	o.MemTableSize, o.Ack, o.LogKeepBytes = 1<<20, wal.AckWritten, 1<<40
-	o.MaxMemTables = 1 << 10 // the writers do not wait for what is not committed
 	if change != nil {
 		change(&o)
 	}
