@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,11 +22,23 @@ import (
 type nodes struct {
 	t     *testing.T
 	zk    *zoo.Ensemble
+	args  []string
 	procs []*server
 }
 
 // startCluster starts a ZooKeeper ensemble and n nodes, and waits until all of them are in sync.
 func startCluster(t *testing.T, n int, args ...string) *nodes {
+	t.Helper()
+	c := newCluster(t, args...)
+	for range n {
+		c.add().launch()
+	}
+	c.waitInSync(n)
+	return c
+}
+
+// newCluster starts a ZooKeeper ensemble.
+func newCluster(t *testing.T, args ...string) *nodes {
 	t.Helper()
 	zk, err := zoo.Start(3, zoo.Options{})
 	if err != nil {
@@ -36,16 +49,22 @@ func startCluster(t *testing.T, n int, args ...string) *nodes {
 			t.Error(err)
 		}
 	})
-	c := &nodes{t: t, zk: zk}
-	connect := strings.Join(zk.Servers(), ",") + "/" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
-	for i := range n {
-		s := newServer(t, append([]string{"--zookeeper", connect, "--node-id", fmt.Sprint("n", i+1), "--enable-debug-command", "yes",
-			"--replication-port", strconv.Itoa(freePort(t))}, args...)...)
-		c.procs = append(c.procs, s)
-		s.launch()
-	}
-	c.waitInSync(n)
-	return c
+	return &nodes{t: t, zk: zk, args: args}
+}
+
+// add prepares another node, without starting it.
+func (c *nodes) add() *server {
+	s := newServer(c.t)
+	c.join(s)
+	return s
+}
+
+// join makes a server one of the cluster from its next start on.
+func (c *nodes) join(s *server) {
+	name := strings.ToLower(strings.ReplaceAll(c.t.Name(), "/", "-"))
+	s.args = append([]string{"--zookeeper", strings.Join(c.zk.Servers(), ",") + "/" + name, "--node-id", fmt.Sprint("n", len(c.procs)+1),
+		"--enable-debug-command", "yes", "--replication-port", strconv.Itoa(freePort(c.t))}, c.args...)
+	c.procs = append(c.procs, s)
 }
 
 // info reads a field of INFO replication; "" when the node does not answer.
@@ -275,11 +294,7 @@ func TestClusterJoin(t *testing.T) {
 	c := startCluster(t, 2, smallTree...)
 	l := c.load(2)
 	l.flows(500)
-	add := newServer(t, c.procs[0].args...)
-	add.args[3] = "n3"
-	add.args[7] = strconv.Itoa(freePort(t))
-	c.procs = append(c.procs, add)
-	add.launch()
+	c.add().launch()
 	c.waitInSync(3)
 	l.flows(200)
 	l.end()
@@ -324,9 +339,8 @@ func TestClusterRefusals(t *testing.T) {
 	}
 	cl.Close()
 	alone.stop()
-	args := slices.Clone(c.procs[0].args)
-	args[3], args[7] = "n9", strconv.Itoa(freePort(t))
-	alone.args = args
+	c.join(alone)
+	c.procs = c.procs[:1]
 	alone.launch()
 	if code := alone.wait(); code == 0 || !strings.Contains(alone.log.String(), "was written without a cluster") {
 		t.Errorf("code %d:\n%s", code, alone.log.String())
@@ -338,4 +352,100 @@ func TestClusterRefusals(t *testing.T) {
 	if v := cl.Get(ctx, "k").Val(); v != "v" {
 		t.Errorf("the data has changed: %q", v)
 	}
+}
+
+// TestClusterFounder makes a cluster of a server with data, which its new followers get.
+func TestClusterFounder(t *testing.T) {
+	c := newCluster(t, smallTree...)
+	founder := startServer(t, smallTree...)
+	cl := founder.client()
+	defer cl.Close()
+	for i := range 3000 {
+		if err := cl.Set(ctx, fmt.Sprint("k", i), strings.Repeat("v", 1000), 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	founder.stop()
+	c.join(founder)
+	founder.launch()
+	c.waitInSync(1)
+	c.add().launch()
+	c.add().launch()
+	c.waitInSync(3)
+	c.same()
+	if n := cl.DBSize(ctx).Val(); n != 3000 {
+		t.Errorf("%d keys", n)
+	}
+	founder.kill()
+	next := c.leader().client()
+	defer next.Close()
+	if n := next.DBSize(ctx).Val(); n != 3000 {
+		t.Errorf("%d keys at the next leader", n)
+	}
+	if v := next.Get(ctx, "k2999").Val(); len(v) != 1000 {
+		t.Errorf("%d bytes", len(v))
+	}
+}
+
+// TestClusterPause stops the leader's process for longer than its lease: another one takes over, and when the old one goes on it
+// answers no read from the past.
+func TestClusterPause(t *testing.T) {
+	c := startCluster(t, 3)
+	old := c.leader()
+	cl := old.client()
+	defer cl.Close()
+	if err := cl.Set(ctx, "k", "old", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() { read <- cl.Get(ctx, "k").Err() }() // it is answered when the process goes on
+	var next *server
+	c.waitFor("another leader", func() bool {
+		for _, s := range c.procs {
+			if s != old && s.leads() {
+				next = s
+			}
+		}
+		return next != nil
+	})
+	n := next.client()
+	defer n.Close()
+	c.waitFor("a write", func() bool { return n.Set(ctx, "k", "new", 0).Err() == nil })
+	if err := old.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; !redis.HasErrorPrefix(err, "CLUSTERDOWN") && !redis.HasErrorPrefix(err, "TRYAGAIN") {
+		t.Errorf("a leader that was deposed answers %v", err)
+	}
+	c.waitInSync(3)
+	c.same()
+}
+
+// TestClusterWithoutZooKeeper: writes go on while ZooKeeper is gone, and a leader is replaced when it is back.
+func TestClusterWithoutZooKeeper(t *testing.T) {
+	c := startCluster(t, 3)
+	l := c.load(2)
+	l.flows(200)
+	c.zk.Kill()
+	l.pause.Store(0)
+	end := time.Now().Add(3 * time.Second)
+	c.waitFor("three seconds of writes", func() bool { return time.Now().After(end) })
+	l.flows(200)
+	if p := time.Duration(l.pause.Load()); p > time.Second {
+		t.Errorf("writes paused for %v", p)
+	}
+	old := c.leader()
+	old.kill()
+	if err := c.zk.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	l.flows(200)
+	old.launch()
+	c.waitInSync(3)
+	l.end()
+	c.same()
+	l.check()
 }
