@@ -92,7 +92,7 @@ func (s *Server) beginTerm(sess *Session) {
 // be waited for. It returns how many have. False: the reply is done.
 func (c *Call) waitFollowers(n int64, d time.Duration, count func(written, synced int) int) (have int64, ok bool) {
 	if c.replication == nil {
-		return 0, n == 0 || c.waitInVain(d)
+		return 0, n <= 0 || c.waitInVain(d)
 	}
 	seq, term, begin := c.Session.LastWrite, c.Session.unit.term, time.Now()
 	if term == 0 {
