@@ -33,6 +33,9 @@ func (c *Call) wait(event <-chan struct{}, d time.Duration) waitResult {
 // waitFor is wait with the channel on which CLIENT UNBLOCK wakes the call, nil where it has no say.
 func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool) waitResult {
 	sess := c.Session
+	if c.splicing {
+		return waitTimeout
+	}
 	c.EndUnit(sess, c.Out)
 	sess.Conn.Flush()
 	c.start = len(c.Out.Buf)
@@ -163,11 +166,11 @@ func (p *pause) endLocked(s *Server) {
 	s.gates.And(^uint32(gatePauseAll | gatePauseWrites))
 }
 
-// keepLocked lets the keyspace delete expired keys by itself only when there is no pause: during one the
-// data must not change.
+// keepLocked lets the keyspace delete expired keys by itself only when there is no pause, during which the
+// data must not change, and when no other node decides what changes.
 func (p *pause) keepLocked(s *Server) {
 	if !s.Loading() {
-		s.Keyspace.SetReadOnly(p.mu.over != nil)
+		s.Keyspace.SetReadOnly(p.mu.over != nil || s.follows())
 	}
 }
 
