@@ -83,6 +83,9 @@ func (c *Call) waitInVain(d time.Duration) bool {
 	case waitUnblocked:
 		c.Out.Error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 		return false
+	case waitDeposed:
+		c.Out.Error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")
+		return false
 	case waitGone:
 		c.Session.CloseAfterReply()
 		return false

@@ -21,6 +21,7 @@ const (
 	waitTimeout                     // time is over, or CLIENT UNBLOCK ... TIMEOUT
 	waitUnblocked                   // CLIENT UNBLOCK ... ERROR
 	waitGone                        // the client has gone or the server closes
+	waitDeposed                     // the command was executed because this node led, which is over
 )
 
 // wait blocks the call until event is closed or sends, at most for d (0 = without end), or until CLIENT UNBLOCK
@@ -32,7 +33,7 @@ func (c *Call) wait(event <-chan struct{}, d time.Duration) waitResult {
 
 // waitFor is wait with the channel on which CLIENT UNBLOCK wakes the call, nil where it has no say.
 func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool) waitResult {
-	sess := c.Session
+	sess, term := c.Session, c.Session.unit.term
 	if c.splicing {
 		return waitTimeout
 	}
@@ -51,20 +52,30 @@ func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool)
 		defer t.Stop()
 		timeout = t.C
 	}
-	select {
-	case <-event:
-		return waitDone
-	case <-timeout:
-		return waitTimeout
-	case isError := <-wake:
-		if isError {
-			return waitUnblocked
+	for {
+		var changed <-chan struct{}
+		if term != 0 && !c.staysHere() {
+			if changed = c.cluster.Changed(); c.cluster.Leads() != term && c.follows() {
+				return waitDeposed
+			}
 		}
-		return waitTimeout
-	case <-sess.Conn.Done():
-	case <-c.quit:
+		select {
+		case <-changed:
+			continue
+		case <-event:
+			return waitDone
+		case <-timeout:
+			return waitTimeout
+		case isError := <-wake:
+			if isError {
+				return waitUnblocked
+			}
+			return waitTimeout
+		case <-sess.Conn.Done():
+		case <-c.quit:
+		}
+		return waitGone
 	}
-	return waitGone
 }
 
 // unblockable lets CLIENT UNBLOCK wake the session once, until it is no longer blocked.

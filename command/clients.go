@@ -61,6 +61,16 @@ func (cl *clients) watching() (n int) {
 	return n
 }
 
+// proxied counts the connections of nodes that forward commands.
+func (cl *clients) proxied() (n int) {
+	for _, sess := range cl.all() {
+		if sess.origin.Load() != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // all returns the sessions in order of their IDs, without those which are being closed by CLIENT KILL.
 func (cl *clients) all() []*Session {
 	cl.mu.Lock()

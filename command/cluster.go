@@ -101,8 +101,11 @@ func (c *Call) goesAway() bool {
 	return c.cluster != nil && sess.unit.term == 0 && sess.origin.Load() == nil && !c.staysHere() && !c.readsReplica()
 }
 
-// readsReplica reports whether READONLY lets the call read what this node has.
-func (c *Call) readsReplica() bool { return c.Session.readOnly && c.Cmd.Flags&ReadOnly != 0 }
+// readsReplica reports whether READONLY lets the call read what this node has. Behind a command of the same pipeline that was
+// forwarded it is forwarded, too, so that it does not overtake that.
+func (c *Call) readsReplica() bool {
+	return c.Session.readOnly && c.Cmd.Flags&ReadOnly != 0 && !c.Session.forwarding()
+}
 
 // admitInCluster is the last gate of a node in a cluster: what needs the leader is executed only by the leader.
 func (s *Server) admitInCluster(c *Call) bool {

@@ -90,6 +90,9 @@ func execStays(c *Call) bool {
 	return true
 }
 
+// watchStays: within MULTI it is an error.
+func watchStays(c *Call) bool { return c.Session.Multi.Open }
+
 // unwatchStays: there is nothing to forget at another node.
 func unwatchStays(c *Call) bool { return !c.Session.watchesAway() }
 

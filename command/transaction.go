@@ -151,7 +151,7 @@ var transactionCommands = []Command{
 		Group: "transactions", Since: "1.2.0", Complexity: "Depends on commands in the transaction", Summary: "Executes the commands of a transaction at once."},
 	{Name: "discard", Arity: 1, Flags: transactionFlags | Fast | AllowBusy | anyTime | nodeLocal, Categories: CatTransaction, Handler: discard,
 		Group: "transactions", Since: "2.0.0", Complexity: "O(N) where N is the number of queued commands", Summary: "Forgets the commands of a transaction."},
-	{Name: "watch", Arity: -2, Flags: transactionFlags | Fast | AllowBusy | anyTime, Categories: CatTransaction, Keys: keys(1, -1, 1, KeyRO), Handler: watch, kind: RequestWatch,
+	{Name: "watch", Arity: -2, Flags: transactionFlags | Fast | AllowBusy | anyTime, Categories: CatTransaction, Keys: keys(1, -1, 1, KeyRO), Handler: watch, stays: watchStays, kind: RequestWatch,
 		Group: "transactions", Since: "2.2.0", Complexity: "O(1) for every key", Syntax: "key [key ...]",
 		Summary: "Lets the next EXEC do nothing if one of the keys changes before."},
 	{Name: "unwatch", Arity: 1, Flags: transactionFlags | Fast | AllowBusy, Categories: CatTransaction, Handler: unwatchCommand, stays: unwatchStays, kind: RequestUnwatch,

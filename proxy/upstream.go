@@ -34,7 +34,11 @@ type workspace struct {
 	exchange exchange
 }
 
-const keepOut = 64 << 10 // larger buffers are not kept
+// Larger buffers are not kept.
+const (
+	keepOut     = 64 << 10
+	keepEntries = 1 << 10
+)
 
 // entry is a request that waits for its reply.
 type entry struct {
@@ -154,6 +158,9 @@ func (ws *workspace) recycle(p *Proxy) {
 	clear(ws.entries) // they refer to closures
 	ws.exchange = exchange{}
 	ws.entries, ws.slow = ws.entries[:0], false
+	if cap(ws.entries) > keepEntries {
+		ws.entries = nil
+	}
 	ws.out, ws.wire, ws.local = emptied(ws.out), emptied(ws.wire), emptied(ws.local)
 	p.pool.Put(ws)
 }

@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"replication/link":     {},
 	"keyspace":             {"engine", "engine/base", "glob"},
 	"command":              {"keyspace", "engine", "config", "reply", "glob"},
+	"proxy":                {"command", "reply"},
 	"resp":                 {"command", "config", "reply"},
 	"cmd/corecache":        {"resp", "command", "keyspace", "engine", "engine/sstable", "engine/vfs", "engine/wal", "config"},
 	"integration":          {},
