@@ -2,9 +2,9 @@ package config
 
 import "math"
 
-// The table, in the order of the example file. params_storage.go has the rows of the
-// storage engine, params_fixed.go those that only answer.
-var params = join(networkParams, tlsParams, generalParams, durabilityParams, memoryParams, storageParams,
+// The table, in the order of the example file. params_cluster.go and params_storage.go have the rows of
+// the cluster and of the storage engine, params_fixed.go those that only answer.
+var params = join(networkParams, tlsParams, generalParams, clusterParams, durabilityParams, memoryParams, storageParams,
 	limitParams, observeParams, fixedParams)
 
 func join(groups ...[]Param) (all []Param) {

@@ -80,16 +80,33 @@ func (o Options) withDefaults() (Options, error) {
 	problem(err != nil, "%w", err)
 	o.Chroot = chroot
 	o.Version = strings.ToValidUTF8(o.Version, "?") // what is read back must be what was written
-	user, password, _ := strings.Cut(o.Auth, ":")
-	problem(o.Auth != "" && (user == "" || password == ""), "auth: want user:password")
+	err = checkAuth(o.Auth)
+	problem(err != nil, "auth: %w", err)
 	problem(o.Timeout < minTimeout || o.Timeout > maxTimeout, "session time-out %v: want %v to %v", o.Timeout, minTimeout, maxTimeout)
 	problem(o.Poll < 0, "poll %v", o.Poll)
 	problem(o.Dir == "", "no data directory")
-	problem(o.NodeID != "" && !validID(o.NodeID), "node-id %q: want 1 to 64 letters, digits, '.', '-' and '_', the first not '.'", o.NodeID)
+	err = checkNodeID(o.NodeID)
+	problem(err != nil, "node-id: %w", err)
 	problem(checkHostPort(o.Advertise) != nil, "advertise %q: want host:port", o.Advertise)
 	problem(checkHostPort(o.Peer) != nil, "peer address %q: want host:port", o.Peer)
 	problem(o.Log == nil, "no log")
 	return o, errors.Join(problems...)
+}
+
+// checkAuth does not repeat what it refuses: that is a password.
+func checkAuth(s string) error {
+	user, password, _ := strings.Cut(s, ":")
+	if s != "" && (user == "" || password == "") {
+		return errors.New("want user:password")
+	}
+	return nil
+}
+
+func checkNodeID(s string) error {
+	if s != "" && !validID(s) {
+		return fmt.Errorf("%q: want 1 to 64 letters, digits, '.', '-' and '_', the first not '.'", s)
+	}
+	return nil
 }
 
 // checkHostPort accepts what another machine can connect to.

@@ -180,11 +180,11 @@ func incompressible(seed uint64, size int) string {
 // A compaction drops records that have expired, durably. So it may only learn of the horizon once the
 // deletions are durable as well: after a loss of power nobody else would count the keys out.
 func TestDeletionsAreDurableBeforeTheHorizon(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(4) {
 		disk := vfs.NewCrash(seed)
 		s := &store{TB: t, fs: disk, now: 1_700_000_000_000}
 		s.ko = Options{ExpireEvery: -1, Databases: 4}
-		s.o.Ack, s.o.TableSize, s.o.BlockSize = wal.AckWritten, 4<<10, 512
+		s.o.Ack, s.o.TableSize, s.o.BlockSize, s.o.MemTableSize, s.o.LogSegmentSize = wal.AckWritten, 4<<10, 512, 256<<10, 1<<20
 		s.open()
 		for i := range 100 {
 			s.set(fmt.Sprint("k", i), incompressible(uint64(i), 200), SetOptions{Deadline: s.now + 5})

@@ -37,15 +37,19 @@ const patience = 20 * time.Second
 // has no data.
 type testCommands struct {
 	*command.Server
-	units   atomic.Int64          // EndUnit calls
-	running chan *command.Session // told of sessions in SLOW, BLOCK and WRITE
-	release chan struct{}         // lets SLOW and BLOCK go on
-	commits chan struct{}         // with slow, a token lets one unit with a WRITE end
-	slow    atomic.Bool           // commits take long
+	units   atomic.Int64                    // EndUnit calls
+	running chan *command.Session           // told of sessions in SLOW, BLOCK and WRITE
+	release chan struct{}                   // lets SLOW and BLOCK go on
+	commits chan struct{}                   // with slow, a token lets one unit with a WRITE end
+	slow    atomic.Bool                     // commits take long
+	panics  atomic.Pointer[command.Session] // whose next EndUnit panics
 }
 
 func (f *testCommands) EndUnit(sess *command.Session, w *reply.Writer) error {
 	f.units.Add(1)
+	if f.panics.CompareAndSwap(sess, nil) {
+		panic("on purpose")
+	}
 	if sess.Dirty() && f.slow.Load() {
 		f.running <- sess
 		<-f.commits
@@ -97,6 +101,8 @@ func (f *testCommands) Dispatch(sess *command.Session, args [][]byte, w *reply.W
 	case "WATCH-ME": // tells the test of the session
 		f.running <- sess
 		w.OK()
+	case "PANIC-AT-END":
+		f.panics.Store(sess)
 	case "PANIC":
 		panic("on purpose")
 	default:

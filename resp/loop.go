@@ -94,6 +94,8 @@ func (s *Server) openLoops(n int) error {
 }
 
 func (s *Server) closeLoops() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, l := range s.loops {
 		_ = l.poll.close() // nothing is watched any more
 	}
@@ -293,13 +295,7 @@ func (l *loop) answersAtOnce(late []*client) bool {
 
 // step reads and executes once, as the loop.
 func (c *client) step() (next outcome) {
-	defer func() {
-		if r := recover(); r != nil {
-			c.logPanic(r)
-			c.Kill()
-			next = toOwn
-		}
-	}()
+	defer c.contain(&next)
 	n, ok := c.fill()
 	switch {
 	case !ok, n > 0 && !c.run():
@@ -316,7 +312,8 @@ func (c *client) step() (next outcome) {
 }
 
 // reply ends a unit after which the session goes on.
-func (c *client) reply() outcome {
+func (c *client) reply() (next outcome) {
+	defer c.contain(&next)
 	switch {
 	case !c.flushUnit():
 		c.over = true
@@ -327,6 +324,15 @@ func (c *client) reply() outcome {
 		return toServe
 	}
 	return toRest
+}
+
+// contain ends the client alone when something panics that serves others too.
+func (c *client) contain(next *outcome) {
+	if r := recover(); r != nil {
+		c.logPanic(r)
+		c.Kill()
+		*next = toOwn
+	}
 }
 
 // put is loop.put on another goroutine.

@@ -9,7 +9,8 @@ const (
 	// Send Message to Node. It may be lost, delayed, repeated.
 	Send Do = iota + 1
 	// Append to the log the records that came with the Records message which is being
-	// stepped. Reports Appended, and Synced after an fsync.
+	// stepped. Reports Appended, and Synced after an fsync. While it can not be
+	// done (disk full) it waits, and what follows with it; if it never can, the process ends.
 	Append
 	// AppendEpoch appends a record under Epoch and makes this the epoch of
 	// all records to come. Reports Appended.
@@ -30,8 +31,8 @@ const (
 	// replied to.
 	SetCommitted
 	// Serve commands of clients from now on, under Epoch: reads while the
-	// lease lasts, and writes if Writable (else they are refused before they
-	// are appended, NOREPLICAS).
+	// lease lasts (before the first Lease: none), and writes if Writable (else they are
+	// refused before they are appended, NOREPLICAS).
 	Serve
 	// Lease: reads may be served while the monotonic clock is before Until.
 	// Checked after the view is taken and before the reply leaves.
@@ -39,7 +40,7 @@ const (
 	// Drain: take no more commands of clients, finish those that are being appended.
 	// Reports Stopped.
 	Drain
-	// StopLeading: as Drain, and all streams end. Who waits for a
+	// StopLeading: as Drain, and the lease and all streams end. Who waits for a
 	// record that is not committed learns that its outcome is unknown.
 	// Reports Stopped.
 	StopLeading
@@ -51,7 +52,7 @@ const (
 	// Claim is CompareAndSet in one transaction with a check that the
 	// ephemeral node of this incarnation exists.
 	Claim
-	// Left: the process may end. Nothing follows.
+	// Left: the process may end, closing the log in order. Nothing follows.
 	Left
 )
 

@@ -34,7 +34,8 @@ func (n *Node) tickFollower() {
 // tickLeaving reports whether the node is gone.
 func (n *Node) tickLeaving() bool {
 	m, ok := n.state.member(n.cfg.Node)
-	if !ok || m.Log != n.log || n.now >= n.deadline {
+	in := ok && m.Log == n.log || n.follow.session != 0 && !n.reread // it may have been added just now
+	if !in || n.now >= n.deadline {
 		n.leave()
 		return true
 	}

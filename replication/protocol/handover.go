@@ -65,5 +65,8 @@ func (n *Node) tickResigned() {
 		n.leave()
 		return
 	}
+	if heir := n.bestFollower(true); heir != nil {
+		n.send(heir.node, Message{Kind: Resign}) // the first one may be lost
+	}
 	n.readState()
 }

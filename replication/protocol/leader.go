@@ -80,7 +80,7 @@ func (n *Node) advance() {
 	seq, sure := n.acknowledged(), 0
 	for _, p := range n.peers {
 		s := &p.follow
-		if s.counts() {
+		if s.counts() || s.entering {
 			seq = min(seq, s.acked)
 		}
 		if s.member && !s.removing {

@@ -30,8 +30,10 @@ func (n *Node) review() {
 		s := &p.follow
 		if s.counts() {
 			s.wanted = !n.mustLeave(s) // whoever only may be a member is confirmed, or dropped
+			s.entering = false
 		} else {
-			s.wanted = n.mayEnter(s)
+			s.entering = n.keepsUp(s)
+			s.wanted = s.entering && n.mayEnter(s)
 		}
 		changed = changed || s.wanted != s.member
 	}
@@ -51,16 +53,25 @@ func (n *Node) mustLeave(s *session) bool {
 	return s.acked < n.history.last && n.since(max(s.caughtUp, n.lead.began), n.cfg.Lag)
 }
 
-// mayEnter reports whether a node has all that is or may be committed, and keeps up.
-// What the leader inherited may be committed though the leader does
-// not know it yet.
-func (n *Node) mayEnter(s *session) bool {
+// keepsUp reports whether a node that is not in the ISR should be.
+func (n *Node) keepsUp(s *session) bool {
 	if n.broken.has(enterBehindEpoch) {
-		return s.id != 0 && n.lead.first != 0 && s.acked >= n.commit && !n.since(s.beaconAt, n.cfg.Silence)
+		return s.id != 0 && n.lead.first != 0
 	}
-	needs := max(n.commit, n.lead.first)
-	return s.id != 0 && n.lead.first != 0 && s.acked >= needs && n.now >= s.outUntil && !n.leaving && s.log != LogID{} &&
+	return s.id != 0 && s.log != LogID{} && n.now >= s.outUntil && !n.leaving &&
 		!n.since(s.beaconAt, n.cfg.Silence) && !n.since(s.caughtUp, n.cfg.Silence)
+}
+
+// mayEnter reports whether a node has all that is or may be committed. What the leader
+// inherited may be committed though the leader does not know it yet. Under
+// a stream of writes a node is never quite there, unless commits
+// wait for it: therefore entering.
+func (n *Node) mayEnter(s *session) bool {
+	needs := max(n.commit, n.lead.first)
+	if n.broken.has(enterBehindEpoch) {
+		needs = n.commit
+	}
+	return n.lead.first != 0 && s.acked >= needs
 }
 
 func (n *Node) propose() {

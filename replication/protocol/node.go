@@ -70,6 +70,7 @@ type Node struct {
 	follow   follower
 	lead     leader
 	leaving  bool  // Shutdown was called
+	reread   bool  // and /state was read since
 	deadline int64 // of leaving
 }
 
@@ -157,6 +158,7 @@ func (n *Node) Received(now int64, from string, m Message) []Action {
 		return n.out
 	}
 	switch {
+	case n.broken.has(noFencing) && m.Kind == Ack:
 	case m.Epoch > n.epoch:
 		n.adopt(m.Epoch, m.leader(from))
 	case m.Epoch < n.epoch && !n.broken.has(noFencing):
@@ -225,6 +227,7 @@ func (n *Node) StateRead(now int64, s State, version int32) []Action {
 	if n.role == Gone || version < n.version {
 		return n.out // an old view of it
 	}
+	n.reread = n.leaving
 	moved := version > n.version
 	if moved {
 		n.state, n.version, n.stateAt = s, version, n.now
@@ -442,7 +445,7 @@ func (n *Node) Shutdown(now int64, limit time.Duration) []Action {
 	if n.leaving || n.role == Gone {
 		return n.out
 	}
-	n.leaving, n.deadline = true, n.after(limit)
+	n.leaving, n.deadline, n.readAt = true, n.after(limit), never
 	switch n.role {
 	case Leader:
 		n.do(Action{Do: Drain})

@@ -21,7 +21,7 @@ const (
 	cutCommitted                         // a log is cut before its commit position
 	cutToCommit                          // a log is cut to its commit position (before KIP-101)
 	cutBySequence                        // a log is cut where the leader's ends, whatever the epochs
-	noFencing                            // messages of an earlier epoch are accepted
+	noFencing                            // messages of an earlier epoch are accepted, acknowledgements of any
 	noMinReplicas                        // records are committed without the replicas asked for
 	enterBehindEpoch                     // a follower enters the ISR without what the leader inherited
 	serveUncommitted                     // a leader serves before its epoch's first record is committed

@@ -205,6 +205,32 @@ func TestNoReplicas(t *testing.T) {
 	if w.check.acknowledged != before {
 		t.Error("writes were acknowledged")
 	}
+	w.set.cfg.MinReplicas = 0
+	n.run(n.core.SetSettings(n.clock(), Settings{}))
+	w.until(t, "writes go on", 20*ms, w.writes(3))
+}
+
+// TestFirstStart begins a cluster of nodes of which one has data from a life
+// without a cluster.
+func TestFirstStart(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld()
+		w.custom = func(s *scenario) {
+			*s = scenario{nodes: 3, cfg: s.cfg, length: 1 << 60, gap: 1000 * ms, writeGap: 2 * ms, readGap: 2 * ms}
+			s.cfg.Settings = Settings{}
+		}
+		w.begin(seed)
+		n := w.nodes[seed%3]
+		for range 5 {
+			n.log = append(n.log, w.newRecord(0, 0))
+		}
+		n.synced, n.flushed = 5, 5
+		w.check.committed = append(w.check.committed, n.log...)
+		w.until(t, "all in sync", 300*ms, func() bool { return len(w.zk.state.ISR) == 3 })
+		if w.leader() != n {
+			t.Errorf("seed %d: %s leads, %s has the data", seed, w.leader().name, n.name)
+		}
+	}
 }
 
 // hotCore returns a leader with two followers in sync.

@@ -8,6 +8,7 @@ type session struct {
 	adding   bool  // may have been added at this version
 	removing bool  // may have been removed at this version
 	wanted   bool  // in the ISR that is being proposed
+	entering bool  // keeps up: commits wait for it, so that it can enter
 
 	// The agreement that its log is a prefix of ours.
 	id    uint64 // 0: none
@@ -58,6 +59,9 @@ func (n *Node) ack(p *peer, m Message) {
 			s.markSeq, s.markAt = n.history.last, n.now
 		}
 		n.advance()
+		if s.entering {
+			n.review()
+		}
 	}
 	if renewed && n.role == Leader {
 		n.renewLease()

@@ -109,6 +109,9 @@ func (c *checker) stateChanged(old *State, n *simNode) {
 		if has := c.holds(n); has < len(c.committed) {
 			c.lose(old, n, has)
 		}
+		if has := len(c.committed); c.losses > 0 && n.commit > has && w.fail == nil {
+			c.committed = append(c.committed, n.log[has:n.commit]...) // what was lost before comes back
+		}
 	}
 	c.members()
 }

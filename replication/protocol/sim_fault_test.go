@@ -149,12 +149,24 @@ func (w *world) heal() {
 	}
 	for _, n := range w.nodes {
 		n.pausedUntil = min(n.pausedUntil, w.now)
-		_, member := w.zk.state.member(n.name)
-		if n.removed && (member || w.zk.state.Epoch == 0 || n.up || present <= w.set.cfg.MinReplicas) {
+		if n.removed && (w.zk.state.Epoch == 0 || n.up || present <= w.set.cfg.MinReplicas) {
 			n.removed = false
 		}
 		if !n.up && !n.removed {
 			w.post(0, event{kind: evStart, node: n.id})
+		}
+	}
+	w.recall()
+}
+
+// recall brings back removed nodes that are in sync after all, once the faults are over: the others may need them.
+func (w *world) recall() {
+	for _, n := range w.nodes {
+		if _, member := w.zk.state.member(n.name); w.healed && n.removed && member {
+			n.removed = false
+			if !n.up {
+				w.post(0, event{kind: evStart, node: n.id})
+			}
 		}
 	}
 }

@@ -238,7 +238,10 @@ func (w *world) draw() {
 	if w.chance(100) {
 		s.seeded = 1 + w.rng.IntN(5)
 	}
-	s.length = w.between(150, 500) * ms
+	s.length = w.between(150, 600) * ms
+	if w.chance(100) {
+		s.length *= 4
+	}
 	s.gap = w.between(8, 80) * ms
 	for i := range s.faults {
 		often := 450
@@ -262,7 +265,7 @@ func (w *world) draw() {
 	if w.chance(500) {
 		s.stale = w.rng.IntN(300)
 	}
-	s.writeGap, s.readGap = w.between(3, 12)*ms, w.between(3, 12)*ms
+	s.writeGap, s.readGap = w.between(1, 12)*ms, w.between(2, 12)*ms
 }
 
 func newWorld() *world {

@@ -130,6 +130,7 @@ func (z *zookeeper) swap(n *simNode, e *event) Result {
 	z.past = append(z.past, z.state)
 	w.tracef("zookeeper: version %d by %s: %+v", z.version, n.name, z.state)
 	w.check.stateChanged(&old, n)
+	w.recall()
 	for _, m := range w.nodes {
 		if _, member := z.state.member(m.name); member && m.removed && w.healed {
 			// Removed while it was being added: the cluster needs it, and its operator sees that.

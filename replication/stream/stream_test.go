@@ -6,9 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/gtinside/corecache/engine/vfs"
 	"github.com/gtinside/corecache/engine/wal"
 	"github.com/gtinside/corecache/replication/link"
+	"github.com/gtinside/corecache/replication/link/linktest"
 )
 
 func must(t testing.TB, err error) {
@@ -60,96 +59,17 @@ func write(t testing.TB, db *engine.DB, key, value string) uint64 {
 	return seq
 }
 
-// nodes is a listener of a leader, through a proxy that can cut, and options for a follower.
+// nodes is a network with a leader and a follower.
 type nodes struct {
-	t        testing.TB
-	listener *link.Listener
-	cut      atomic.Int64 // bytes that still pass; negative: all
-	dials    int
-	addr     string
-	o        link.Options
+	t testing.TB
+	*linktest.Network
 }
 
 func newNodes(t testing.TB) *nodes {
-	n := &nodes{t: t, o: link.Options{Cluster: "c", Node: "follower", Secret: "s", MaxFrame: 64 << 10}}
-	n.cut.Store(-1)
-	nl, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	o := n.o
-	o.Node = "leader"
-	n.listener, err = link.NewListener(nl, o, nil)
-	must(t, err)
-	proxy, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	n.addr = proxy.Addr().String()
-	var tasks sync.WaitGroup
-	tasks.Go(func() {
-		for {
-			in, err := proxy.Accept()
-			if err != nil {
-				return
-			}
-			tasks.Go(func() { n.pass(in) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = n.listener.Close()
-		_ = proxy.Close()
-		n.cut.Store(0)
-		tasks.Wait()
-	})
-	return n
+	return &nodes{t, linktest.New(t, link.Options{MaxFrame: 64 << 10})}
 }
 
-// pass copies both ways until the limit of bytes is reached.
-func (n *nodes) pass(in net.Conn) {
-	out, err := net.Dial("tcp", n.listener.Addr().String())
-	if err != nil {
-		_ = in.Close()
-		return
-	}
-	var both sync.WaitGroup
-	for _, c := range [][2]net.Conn{{in, out}, {out, in}} {
-		both.Go(func() {
-			defer in.Close()
-			defer out.Close()
-			b := make([]byte, 32<<10)
-			for {
-				got, err := c[0].Read(b)
-				if left := n.cut.Load(); left >= 0 {
-					if left = n.cut.Add(-int64(got)); left < 0 {
-						got = max(0, got+int(left))
-						n.cut.Store(0)
-						err = io.EOF
-					}
-				}
-				if _, e := c[1].Write(b[:got]); e != nil || err != nil {
-					return
-				}
-			}
-		})
-	}
-	both.Wait()
-}
-
-// connect returns both ends of a link.
-func (n *nodes) connect() (leader, follower *link.Conn, err error) {
-	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
-	defer cancel()
-	n.dials++
-	purpose := fmt.Sprint("stream ", n.dials)
-	follower, err = link.Dial(ctx, "tcp", n.addr, "leader", purpose, n.o)
-	if err != nil {
-		return nil, nil, err
-	}
-	for {
-		leader, err = n.listener.Accept(ctx)
-		if err != nil || leader.Peer().Purpose == purpose {
-			return leader, follower, err
-		}
-		_ = leader.Close("") // its other end was cut off before it knew
-	}
-}
+func (n *nodes) connect() (leader, follower *link.Conn, err error) { return n.Connect("follower") }
 
 // stream is a follower that follows.
 type stream struct {
@@ -302,7 +222,7 @@ func TestCuts(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	broken := 0
 	for cut := int64(0); cut < 120; cut++ {
-		n.cut.Store(cut*9 + rnd.Int64N(1<<(4+cut%16)))
+		n.CutAfter(cut*9 + rnd.Int64N(1<<(4+cut%16)))
 		s, err := n.follow(leader, follower, 0, SenderOptions{Window: 200 << 10})
 		if err != nil {
 			continue
@@ -314,7 +234,7 @@ func TestCuts(t *testing.T) {
 	}
 	close(stop)
 	writer.Wait()
-	n.cut.Store(-1)
+	n.CutAfter(-1)
 	s, err := n.follow(leader, follower, 0, SenderOptions{})
 	must(t, err)
 	eventually(t, "the follower is there", func() bool { return s.sender.Progress().Acked.Written == leader.Last() })
@@ -473,6 +393,37 @@ func TestHostileFrames(t *testing.T) {
 	}
 }
 
+// TestOnlyWhatIsWrittenIsAcknowledged: while the disk takes nothing, more is applied but no position moves.
+func TestOnlyWhatIsWrittenIsAcknowledged(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem(), nil)
+	db := openStore(t, func(o *engine.Options) { o.FS = fault })
+	r := &Receiver{db: db}
+	must(t, db.ApplyRecord(wal.Record{Seq: 1, Count: 1, Payload: []byte{0, 1, 'a'}}))
+	must(t, db.WaitLogged(1))
+	r.applied.Store(1)
+	if a := r.position(); a != (Ack{Written: 1}) {
+		t.Fatalf("%+v", a)
+	}
+	hold := make(chan struct{})
+	fault.SetPolicy(func(c vfs.Call) error {
+		if c.Op == vfs.OpWrite {
+			<-hold
+		}
+		return nil
+	})
+	must(t, db.ApplyRecord(wal.Record{Seq: 2, Count: 1, Payload: []byte{0, 1, 'a'}}))
+	r.applied.Store(2)
+	if a := r.position(); a != (Ack{Written: 1}) {
+		t.Errorf("acknowledged %+v, which is in memory only", a)
+	}
+	close(hold)
+	must(t, db.WaitLogged(2))
+	must(t, db.Sync())
+	if a := r.position(); a != (Ack{Written: 2, Synced: 2}) {
+		t.Errorf("%+v", a)
+	}
+}
+
 func FuzzFormat(f *testing.F) {
 	r := wal.Record{Epoch: 1, Seq: 2, Count: 3, Time: -4, Payload: []byte("abc")}
 	f.Add(append(appendRecordHeader(nil, r), r.Payload...))
@@ -520,8 +471,7 @@ func BenchmarkShip(b *testing.B) {
 	b.Run("sender", func(b *testing.B) {
 		for b.Loop() {
 			n := newNodes(b)
-			n.addr = n.listener.Addr().String()
-			n.o.MaxFrame = 0
+			n.Direct = true
 			lc, fc, err := n.connect()
 			must(b, err)
 			s, err := NewSender(leader, lc, 0, 1, SenderOptions{})
@@ -551,7 +501,7 @@ func BenchmarkShip(b *testing.B) {
 		for b.Loop() {
 			i++
 			n := newNodes(b)
-			n.addr = n.listener.Addr().String()
+			n.Direct = true
 			follower := openStoreIn(b, fmt.Sprintf("follower%d", i))
 			s, err := n.follow(leader, follower, 0, SenderOptions{})
 			must(b, err)
@@ -575,7 +525,7 @@ func openStoreIn(t testing.TB, dir string) *engine.DB {
 func BenchmarkLatency(b *testing.B) {
 	b.Chdir(b.TempDir())
 	leader, follower, n := openStoreIn(b, "leader"), openStoreIn(b, "follower"), newNodes(b)
-	n.addr = n.listener.Addr().String()
+	n.Direct = true
 	s, err := n.follow(leader, follower, 0, SenderOptions{Acked: func(a Ack) { leader.SetCommitted(a.Written) }})
 	must(b, err)
 	value := string(make([]byte, 100))
