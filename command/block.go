@@ -54,7 +54,7 @@ func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool)
 	}
 	for {
 		var changed <-chan struct{}
-		if term != 0 && !c.staysHere() {
+		if term != 0 && wake != nil && !c.staysHere() { // after a pause it is decided anew who executes the call
 			if changed = c.cluster.Changed(); c.cluster.Leads() != term && c.follows() {
 				return waitDeposed
 			}

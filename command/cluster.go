@@ -1,6 +1,10 @@
 package command
 
-import "github.com/gtinside/corecache/reply"
+import (
+	"slices"
+
+	"github.com/gtinside/corecache/reply"
+)
 
 // Cluster tells a node of a cluster who leads. Its methods are called for every unit: they neither block nor allocate.
 type Cluster interface {
@@ -129,8 +133,13 @@ func (s *Server) admitInCluster(c *Call) bool {
 
 // stillLeads is asked before the replies of a unit are released. Whatever was executed in a term that is over is not told: reads
 // may be stale, and the positions of writes may belong to other writes by now.
+//
+// A command that was admitted because this node led may have blocked, and gone on when it did not lead any more.
 func (s *Server) stillLeads(sess *Session) bool {
-	return sess.unit.term == 0 || s.cluster.Holds(sess.unit.term)
+	if sess.unit.term != 0 {
+		return s.cluster.Holds(sess.unit.term)
+	}
+	return !slices.ContainsFunc(sess.unit.marks, func(m mark) bool { return m.led })
 }
 
 // followCluster lets the keyspace delete expired keys by itself only while this node leads.

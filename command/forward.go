@@ -79,7 +79,7 @@ func execStays(c *Call) bool {
 	if !m.Open || m.Aborted {
 		return true
 	}
-	if c.Session.watchesAway() {
+	if c.Session.watchesAway() || c.Session.watch.Len() > 0 { // only the leader knows whether the keys have changed
 		return false
 	}
 	for _, q := range m.Queue {

@@ -1,11 +1,13 @@
 package command
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"unicode"
 
 	"github.com/gtinside/corecache/keyspace"
 )
@@ -90,7 +92,11 @@ func proxyHello(c *Call) {
 		return
 	}
 	if to := string(c.Args[4]); to != c.cluster.Self() {
-		c.Out.Error("ERR this node is " + c.cluster.Self() + ", not " + clip(to, 128))
+		c.Out.Error("ERR this node is " + c.cluster.Self() + ", not " + clip(to, maxProxyText))
+		return
+	}
+	if len(c.Args[3]) > maxProxyText {
+		c.Out.Error("ERR a node's id is not so long")
 		return
 	}
 	c.Session.offer = &proxyOffer{from: string(c.Args[3]), nonce: ProxyNonce()}
@@ -135,8 +141,9 @@ func proxyFor(c *Call) {
 	case old == nil:
 		c.Out.Error("ERR PROXY FOR without PROXY AUTH")
 		return
-	case !ok || !protoOK || proto != 2 && proto != 3 || db < 0 || db >= c.set.databases.Int() || !validName(c.Args[6]):
-		c.Out.Error("ERR PROXY FOR with a database, version of RESP or name that this node does not have")
+	case !ok || !protoOK || proto != 2 && proto != 3 || db < 0 || db >= c.set.databases.Int(),
+		!validAddr(c.Args[2]) || !validAddr(c.Args[3]) || !validName(c.Args[6]):
+		c.Out.Error("ERR PROXY FOR with an address, database, version of RESP or name that can not be")
 		return
 	}
 	addrs := string(c.Args[2]) + string(c.Args[3])
@@ -149,6 +156,14 @@ func proxyFor(c *Call) {
 		sess.setName(string(c.Args[6]))
 	}
 	c.Out.OK()
+}
+
+// maxProxyText bounds node ids and addresses, in bytes: the path of a unix socket is shorter.
+const maxProxyText = 256
+
+// validAddr: an address must not look like several lines in CLIENT LIST.
+func validAddr(addr []byte) bool {
+	return len(addr) <= maxProxyText && bytes.IndexFunc(addr, unicode.IsControl) < 0
 }
 
 // named reports whether name is the session's name.

@@ -19,9 +19,9 @@ type Conn interface {
 	// Flush sends the replies of the session's writer and empties it. Only
 	// Dispatch and EndUnit call it, on the session's goroutine, before a command blocks.
 	Flush() error
-	// Send sends the bytes that are in the session's writer, which need not be complete replies, and empties it. It waits
-	// while the client does not read. Only EndUnit calls it, on the session's goroutine.
-	Send() error
+	// Send sends the bytes that are in the session's writer, which need not be complete replies, and empties it. If wait is
+	// set it waits while the client does not read. Only EndUnit calls it, on the session's goroutine.
+	Send(wait bool) error
 	// Yield comes, on the session's goroutine, before it waits for something, so that other clients are not held up.
 	Yield()
 	// Kill closes the connection at once.
@@ -180,9 +180,9 @@ func (sess *Session) QueuedBytes() int64 { return sess.queuedBytes.Load() }
 // NoEvict reports whether CLIENT NO-EVICT protects the client from maxmemory-clients.
 func (sess *Session) NoEvict() bool { return sess.noEvict.Load() }
 
-// Streaming reports whether the client waits for messages (MONITOR) and may therefore be
-// idle for longer than timeout.
-func (sess *Session) Streaming() bool { return sess.monitor.Load() }
+// Streaming reports whether the client waits for messages (MONITOR), or is a node that has nothing to forward, and may
+// therefore be idle for longer than timeout.
+func (sess *Session) Streaming() bool { return sess.monitor.Load() || sess.origin.Load() != nil }
 
 // OpenMulti starts queueing.
 func (sess *Session) OpenMulti() {

@@ -59,12 +59,14 @@ func (p *Proxy) Together(all []command.Upstream) {
 func (x *exchange) sharedAttempt() error {
 	b, err := x.batch, x.batch.err
 	if err == nil {
+		b.err = errAbandoned // should reading end in a panic, nobody else reads on
 		x.conn = b.c
 		x.take(b.c)
 		err = x.readAll()
 		x.unguard()
-		x.conn = nil
+		b.err = nil
 	}
+	x.conn = nil
 	b.spent = b.spent || x.refused.entry >= 0
 	x.batch = nil
 	sent := b.leave(x.proxy, err)

@@ -36,6 +36,8 @@ type connection struct {
 	db       int
 	proto    int
 	watching bool // keys are watched
+
+	busy bool // replies may be under way that nobody has read; also after something has gone wrong
 }
 
 const inSize = 16 << 10
@@ -60,14 +62,10 @@ func (p *Proxy) connect(changed <-chan struct{}, gone <-chan struct{}) (*connect
 	if c := p.take(); c != nil {
 		return c, nil
 	}
-	select {
-	case p.dials <- struct{}{}:
-		defer func() { <-p.dials }()
-	case <-gone:
-		return nil, errGone
-	case <-p.ctx.Done():
-		return nil, errClosed
+	if err := p.mayDial(gone); err != nil {
+		return nil, err
 	}
+	defer func() { <-p.dials }()
 	if c := p.take(); c != nil { // somebody was faster
 		return c, nil
 	}
@@ -75,7 +73,7 @@ func (p *Proxy) connect(changed <-chan struct{}, gone <-chan struct{}) (*connect
 	if addr == "" {
 		return nil, errUnknown
 	}
-	c, err := p.dial(id, addr)
+	c, err := p.dial(id, addr, changed)
 	if err != nil {
 		return nil, err
 	}
@@ -84,10 +82,38 @@ func (p *Proxy) connect(changed <-chan struct{}, gone <-chan struct{}) (*connect
 	return c, nil
 }
 
-// dial connects to the leader.
-func (p *Proxy) dial(id, addr string) (*connection, error) {
+// mayDial waits, not longer than making a connection may take, until not too many are being made.
+func (p *Proxy) mayDial(gone <-chan struct{}) error {
+	select {
+	case p.dials <- struct{}{}:
+		return nil
+	default:
+	}
+	t := time.NewTimer(p.o.Dial)
+	defer t.Stop()
+	select {
+	case p.dials <- struct{}{}:
+		return nil
+	case <-t.C:
+		return errCrowd
+	case <-gone:
+		return errGone
+	case <-p.ctx.Done():
+		return errClosed
+	}
+}
+
+// dial connects to the leader, unless changed is closed meanwhile.
+func (p *Proxy) dial(id, addr string, changed <-chan struct{}) (*connection, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.o.Dial)
 	defer cancel()
+	p.tasks.Go(func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	nc, err := (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -99,7 +125,7 @@ func (p *Proxy) dial(id, addr string) (*connection, error) {
 		return nil, errors.Join(err, nc.Close())
 	}
 	if !stop() {
-		return nil, errors.Join(context.DeadlineExceeded, c.Close())
+		return nil, errors.Join(context.Cause(ctx), c.Close())
 	}
 	return c, nil
 }
@@ -241,7 +267,7 @@ func (c *connection) serve(b []byte, sess *command.Session, name string, db, pro
 // usable reports whether commands may be sent: the leader is still the same, and has neither closed the connection nor
 // sent something that nobody has asked for.
 func (c *connection) usable(cluster command.Cluster) bool {
-	return c.current(cluster) && (c.encrypted || quiet(c.raw))
+	return !c.busy && c.current(cluster) && (c.encrypted || quiet(c.raw))
 }
 
 // current reports whether the connection leads to the leader, or nobody knows better.

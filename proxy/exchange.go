@@ -48,6 +48,7 @@ type exchange struct {
 	refused refusedAt
 	at      int    // where in w the reply begins that is being read
 	torn    bool   // a part of it has been passed on
+	long    bool   // it is too long to be collected
 	guard   *guard // not nil while a reply takes long
 }
 
@@ -103,7 +104,7 @@ func (x *exchange) run() error {
 			case errors.Is(err, errGone):
 				return err
 			case err != nil:
-				x.answerAll(command.ErrClusterDown + oneLine(err))
+				x.giveUp(err)
 				return nil
 			}
 		}
@@ -119,7 +120,7 @@ func (x *exchange) end(err error) {
 	c := x.conn
 	switch {
 	case c == nil:
-	case err != nil, c.r != c.w, c.watching && !x.wants: // bytes are left that nobody has asked for
+	case err != nil, c.busy, c.r != c.w, c.watching && !x.wants: // bytes are left that nobody has asked for
 		x.drop()
 	case c.watching:
 		x.proxy.release(c)
@@ -144,8 +145,10 @@ func (x *exchange) answerKnown() bool {
 	return true
 }
 
-// answerAll gives all entries that are left the same error.
-func (x *exchange) answerAll(text string) {
+// giveUp answers all entries that are left: nobody leads.
+func (x *exchange) giveUp(cause error) {
+	x.proxy.complain(cause)
+	text := command.ErrClusterDown + oneLine(cause)
 	for x.next < len(x.ws.entries) {
 		if x.answerKnown() {
 			continue
@@ -219,6 +222,9 @@ func (x *exchange) connect() error {
 		x.drop()
 	}
 	for {
+		if x.shared && time.Since(x.began) > x.proxy.o.Wait { // those behind wait, too
+			return errLate
+		}
 		changed := cluster.Changed()
 		c, err := x.proxy.connect(changed, x.sess.Conn.Done())
 		x.conn = c
@@ -227,7 +233,6 @@ func (x *exchange) connect() error {
 		}
 		var r refusal
 		if errors.As(err, &r) && r.final() {
-			x.proxy.complain(err)
 			return err
 		}
 		x.failures++
@@ -256,7 +261,7 @@ func (x *exchange) await(changed <-chan struct{}, cause error) error {
 
 // flush sends the replies there are, and lets the front end look whether the client goes away.
 func (x *exchange) flush() {
-	if !x.flushed {
+	if !x.flushed || len(x.w.Buf) > 0 {
 		x.flushed = true
 		_ = x.sess.Conn.Flush() // a client that has gone is noticed by Done
 		x.at = len(x.w.Buf)
@@ -271,6 +276,7 @@ func (x *exchange) attempt() error {
 	}
 	c := x.conn
 	x.take(c)
+	c.busy = true
 	x.ws.wire = x.ws.wire[:0]
 	sent, writer, err := x.proxy.write(c, x.prepareAlone())
 	if err == nil {
@@ -280,6 +286,7 @@ func (x *exchange) attempt() error {
 	if writer != nil {
 		sent, err = writer.end(err)
 	}
+	c.busy = err != nil
 	return x.concluded(sent, err)
 }
 
@@ -352,7 +359,7 @@ func (x *exchange) tired(cause error) error {
 	}
 	err := x.await(x.proxy.o.Cluster.Changed(), cause)
 	if err != nil && !errors.Is(err, errGone) {
-		x.answerAll(command.ErrClusterDown + oneLine(err))
+		x.giveUp(err)
 		return nil
 	}
 	return err
@@ -541,6 +548,10 @@ func isRefusal(head []byte) bool {
 
 // finish lets the session make its own of a complete reply.
 func (x *exchange) finish(e *entry) {
+	if x.long {
+		x.error(e, "ERR the transaction was executed, but its replies are too long to be joined with those of this node")
+		return
+	}
 	encoded := bytes.Clone(x.w.Buf[x.at:])
 	x.w.Truncate(x.at)
 	x.w.Proto = e.proto
@@ -552,7 +563,7 @@ func (x *exchange) finish(e *entry) {
 
 // send passes on what there is.
 func (x *exchange) send() error {
-	err := x.sess.Conn.Send()
+	err := x.sess.Conn.Send(!x.shared)
 	switch {
 	case err == nil:
 	case x.batch != nil:

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -290,13 +289,4 @@ func eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("not reached: %s", what)
 		}
 	}
-}
-
-func seeded(t testing.TB, seed uint64) uint64 {
-	t.Cleanup(func() {
-		if t.Failed() {
-			fmt.Printf("seed %d\n", seed)
-		}
-	})
-	return seed
 }

@@ -209,6 +209,8 @@ var (
 	errGone    = errors.New("the client has gone")
 	errClosed  = errors.New("this node shuts down")
 	errUnknown = errors.New("nobody is known to lead")
+	errCrowd   = errors.New("too many connections to the leader are being made")
+	errLate    = errors.New("time is over")
 )
 
 // complain logs why commands are not forwarded.

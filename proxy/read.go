@@ -15,9 +15,13 @@ type disposal uint8
 
 const (
 	keep    disposal = iota // it goes to w, and from there to the client as it comes if it is long
-	collect                 // it goes to w
+	collect                 // it goes to w, unless it is longer than maxCollect
 	discard
 )
+
+// maxCollect bounds a reply that has to be complete before the client gets any of it, in bytes. Those are of transactions with commands
+// for this node among those for the leader.
+const maxCollect = 64 << 20
 
 // headSize is how much of a reply says whether the leader refuses.
 const headSize = len(command.ErrNoLeaderExec) + 1
@@ -27,7 +31,7 @@ func (x *exchange) read(how disposal) (kind byte, head []byte, err error) {
 	ws, c := x.ws, x.conn
 	scan := &ws.scan
 	scan.Reset()
-	x.at, x.torn = len(x.w.Buf), false
+	x.at, x.torn, x.long = len(x.w.Buf), false, false
 	start, begun := x.at, false // of the reply itself, behind messages
 	for {
 		n, done, err := scan.Scan(c.in[c.r:c.w])
@@ -44,7 +48,11 @@ func (x *exchange) read(how disposal) (kind byte, head []byte, err error) {
 			if room := headSize - len(ws.head); room > 0 {
 				ws.head = append(ws.head, piece[:min(room, n)]...)
 			}
-			if how != discard {
+			switch {
+			case how == collect && len(x.w.Buf)-start > maxCollect:
+				how, x.long = discard, true
+				x.w.Truncate(start)
+			case how != discard:
 				x.w.Buf = append(x.w.Buf, piece...)
 			}
 		}
@@ -81,10 +89,8 @@ func (x *exchange) read(how disposal) (kind byte, head []byte, err error) {
 func (x *exchange) fill(whole bool) error {
 	c := x.conn
 	c.r, c.w = 0, copy(c.in[:], c.in[c.r:c.w])
-	if x.guard == nil && c.deadline.Sub(x.began) < x.proxy.o.Watch/2 {
-		if err := x.setDeadline(x.began.Add(x.proxy.o.Watch)); err != nil {
-			return err
-		}
+	if err := x.impatience(); err != nil {
+		return err
 	}
 	for {
 		n, err := c.Read(c.in[c.w:])
@@ -101,6 +107,18 @@ func (x *exchange) fill(whole bool) error {
 			return err
 		}
 	}
+}
+
+// impatience sees to it that reading is interrupted when there is something to be done meanwhile: to begin to watch, or to
+// pass on the replies to earlier requests.
+func (x *exchange) impatience() error {
+	switch {
+	case x.guard == nil && x.conn.deadline.Sub(x.began) < x.proxy.o.Watch/2:
+		return x.setDeadline(x.began.Add(x.proxy.o.Watch))
+	case x.guard != nil && x.conn.deadline.IsZero() && len(x.w.Buf) > 0:
+		return x.setDeadline(time.Now().Add(x.proxy.o.Watch))
+	}
+	return nil
 }
 
 // setDeadline is when reading is interrupted. To set it costs as much as to forward a command, so it is set anew only when it

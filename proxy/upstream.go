@@ -127,14 +127,14 @@ func (u *Upstream) Unwatch() {
 
 // Close implements command.Upstream.
 func (u *Upstream) Close() {
+	if u.ws != nil && u.ws.exchange.batch != nil {
+		u.conn = nil // it is the batch's
+		u.ws.exchange.batch.leave(u.proxy, errAbandoned)
+	}
 	u.drop()
-	if u.ws == nil {
-		return
+	if u.ws != nil {
+		u.recycle()
 	}
-	if b := u.ws.exchange.batch; b != nil {
-		b.leave(u.proxy, errAbandoned)
-	}
-	u.recycle()
 }
 
 var errAbandoned = errors.New("proxy: a session has left a batch")

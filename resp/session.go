@@ -335,12 +335,12 @@ func (c *client) commit() {
 func (c *client) Yield() { c.mayBlock() }
 
 // Send implements command.Conn.
-func (c *client) Send() error {
+func (c *client) Send(wait bool) error {
 	c.mayBlock()
 	if err := c.sendReplies(); err != nil {
 		return err
 	}
-	if !c.settle() {
+	if wait && !c.settle() {
 		return errClosed
 	}
 	return nil
