@@ -84,7 +84,7 @@ func (c *Call) waitInVain(d time.Duration) bool {
 		c.Out.Error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 		return false
 	case waitDeposed:
-		c.Out.Error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")
+		c.refuseDeposed()
 		return false
 	case waitGone:
 		c.Session.CloseAfterReply()
@@ -309,10 +309,10 @@ var serverCommands = []Command{
 	{Name: "shutdown", Arity: -1, Flags: adminFlags | NoMulti | AllowBusy | nodeLocal, Handler: shutdown, Group: "server", Since: "1.0.0",
 		Complexity: "O(1), O(N) with SAVE where N is the number of files of the data", Syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
 		Summary: "Stops the server in good order.", History: []string{"7.0.0: Takes NOW, FORCE and ABORT."}},
-	{Name: "wait", Arity: 3, Flags: NoScript, Categories: CatConnection, Handler: waitReplicas, Group: "generic", Since: "3.0.0",
+	{Name: "wait", Arity: 3, Flags: NoScript, Categories: CatConnection, Handler: waitReplicas, kind: RequestRead, Group: "generic", Since: "3.0.0",
 		Complexity: "O(1)", Syntax: "numreplicas timeout", Summary: "Waits until replicas have the connection's writes.",
 		Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}},
-	{Name: "waitaof", Arity: 4, Flags: NoScript, Categories: CatConnection, Handler: waitAOF, Group: "generic", Since: "7.2.0",
+	{Name: "waitaof", Arity: 4, Flags: NoScript, Categories: CatConnection, Handler: waitAOF, kind: RequestRead, Group: "generic", Since: "7.2.0",
 		Complexity: "O(1)", Syntax: "numlocal numreplicas timeout", Summary: "Waits until the connection's writes are on disk.",
 		Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}},
 	{Name: "replicaof", Arity: 3, Flags: Admin | NoScript | Stale | NoAsyncLoading | nodeLocal, Handler: replicaOf, Group: "server", Since: "5.0.0",

@@ -21,7 +21,7 @@ const (
 	waitTimeout                     // time is over, or CLIENT UNBLOCK ... TIMEOUT
 	waitUnblocked                   // CLIENT UNBLOCK ... ERROR
 	waitGone                        // the client has gone or the server closes
-	waitDeposed                     // the command was executed because this node led, which is over
+	waitDeposed                     // the command was executed because this node led, which is over: see refuseDeposed
 )
 
 // wait blocks the call until event is closed or sends, at most for d (0 = without end), or until CLIENT UNBLOCK
@@ -56,6 +56,7 @@ func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool)
 		var changed <-chan struct{}
 		if term != 0 && wake != nil && !c.staysHere() { // after a pause it is decided anew who executes the call
 			if changed = c.cluster.Changed(); c.cluster.Leads() != term && c.follows() {
+				c.led = false // it had no effect
 				return waitDeposed
 			}
 		}
@@ -76,6 +77,17 @@ func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool)
 		}
 		return waitGone
 	}
+}
+
+// refuseDeposed replies to a command that has waited in vain and had no effect: another node leads now. A node that has forwarded
+// the command sends it there.
+func (c *Call) refuseDeposed() {
+	if c.Session.origin.Load() != nil {
+		c.Session.refused = true
+		c.Out.Error(ErrNoLeader)
+		return
+	}
+	c.Out.Error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")
 }
 
 // unblockable lets CLIENT UNBLOCK wake the session once, until it is no longer blocked.

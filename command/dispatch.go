@@ -35,18 +35,19 @@ func (s *Server) Dispatch(sess *Session, args [][]byte, w *reply.Writer) {
 	c.Args, c.Out, c.Now = args, w, sess.unit.now
 	c.start, c.redacted = len(w.Buf), 0
 	c.Cmd = sess.names.find(s.table, args)
-	led, write := false, false
+	c.led = false
+	write := false
 	if s.admit(c) {
 		if sess.unit.term != 0 && !c.staysHere() {
-			led, write = true, c.effectiveFlags()&(Write|MayReplicate) != 0
+			c.led, write = true, c.effectiveFlags()&(Write|MayReplicate) != 0
 		}
 		s.execute(c)
 	}
 	if sess.replyMode != replyOn {
 		sess.muteReply(w, c.start)
 	}
-	if dirty := sess.LastWrite > sess.unit.committed; (dirty || led) && len(w.Buf) > c.start {
-		sess.unit.marks = append(sess.unit.marks, mark{c.start, len(w.Buf), dirty, led, write})
+	if dirty := sess.LastWrite > sess.unit.committed; (dirty || c.led) && len(w.Buf) > c.start {
+		sess.unit.marks = append(sess.unit.marks, mark{c.start, len(w.Buf), dirty, c.led, c.led && write})
 	}
 	c.Args, c.Out, sess.Frame = nil, nil, nil
 }

@@ -185,12 +185,16 @@ func TestLargePipelines(t *testing.T) {
 	_, leader, follower := pair(t)
 	fill := leader.dial()
 	sizes := []int{0, 1, 100, 16 << 10, 64<<10 - 1, 200 << 10, 1<<20 - 3, 1 << 20, 3 << 20}
+	rounds := 10
+	if testing.Short() {
+		rounds = 3
+	}
 	for _, n := range sizes {
 		fill.want(fmt.Sprintf("setrange big%d %d x", n, n), fmt.Sprintf(":%d¦", n+1))
 	}
 	rng := rand.New(rand.NewPCG(seed(t), 0))
 	c := follower.dial()
-	for range 10 {
+	for range rounds {
 		var lines []string
 		var want []int
 		for range 1 + rng.IntN(60) {

@@ -214,6 +214,7 @@ func (c *client) send(lines ...string) {
 
 func (c *client) sendRaw(b []byte) {
 	c.t.Helper()
+	c.SetDeadline(time.Now().Add(patience))
 	if _, err := c.Write(b); err != nil {
 		c.t.Fatalf("sending %.60q: %v", b, err)
 	}
