@@ -199,7 +199,7 @@ func dialTo(t testing.TB, addr string) *client {
 	}
 	t.Cleanup(func() { nc.Close() })
 	nc.SetDeadline(time.Now().Add(patience))
-	return &client{Conn: nc, t: t, r: bufio.NewReader(nc)}
+	return &client{Conn: nc, t: t, r: bufio.NewReaderSize(nc, 64<<10)}
 }
 
 // send sends lines of words as one pipeline.
@@ -231,6 +231,7 @@ func (c *client) reply() string {
 }
 
 func (c *client) tryReply() (string, error) {
+	c.SetReadDeadline(time.Now().Add(patience))
 	var s reply.Scanner
 	var all []byte
 	for {

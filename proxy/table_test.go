@@ -77,7 +77,7 @@ func parse(t testing.TB, encoded []byte) any {
 }
 
 // incomparable are commands whose replies are about one process, one connection or one moment, or after which there is none.
-var incomparable = words("shutdown monitor quit time info lastsave role randomkey debug wait waitaof save bgsave bgrewriteaof " +
+var incomparable = words("shutdown monitor quit time info lastsave role randomkey scan debug wait waitaof save bgsave bgrewriteaof " +
 	"client|id client|info client|list client|kill client|pause client|unblock client|reply latency|* slowlog|* memory|stats memory|doctor memory|malloc-stats " +
 	"cluster|* object|idletime object|freq pttl ttl pexpiretime expiretime hello command config|rewrite")
 

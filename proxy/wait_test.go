@@ -104,7 +104,7 @@ func TestSlowClient(t *testing.T) {
 	c := newCluster(t)
 	leader, follower := c.start("one", nil, "--maxmemory-clients", "32mb"), c.start("two", nil, "--maxmemory-clients", "32mb")
 	c.lead("one")
-	const size, requests = 1 << 20, 200
+	const size, requests = 1 << 20, 120
 	leader.dial().want(fmt.Sprintf("setrange big %d x", size-1), fmt.Sprintf(":%d¦", size))
 	others := follower.dial()
 	others.want("set a 1", "+OK¦")
