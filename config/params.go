@@ -100,7 +100,7 @@ var memoryParams = []Param{
 	{Name: "maxmemory", Group: "Memory", Kind: Bytes, Default: "1gb", Min: 64 * mb, Max: math.MaxInt64, Unit: "bytes", Live: true,
 		Doc: "Memory budget of the whole process: memtables, block cache, filters, client buffers, and what the runtime needs. The data is on disk and may be many times larger; nothing is evicted when it is. A change moves the block cache, when cache-size is 0, and the limit of the garbage collector."},
 	{Name: "cache-size", Group: "Memory", Kind: Bytes, Default: "0", Max: math.MaxInt64, Unit: "bytes", Live: true,
-		Doc: "Cache of blocks and, up to half of it, of single records that are read; 0 = what maxmemory leaves after the memtables and a reserve for clients and the runtime."},
+		Doc: "Cache of blocks and, up to three quarters of it, of single records that are read; 0 = what maxmemory leaves after the memtables and a reserve for clients and the runtime."},
 	{Name: "memtable-size", Group: "Memory", Kind: Bytes, Default: "0", Max: gb, Unit: "bytes", Live: true,
 		Doc: "A memtable is flushed to disk when it has this size; 0 = 1/16 of maxmemory, between 4mb and 256mb. Larger ones make writes cheaper and a restart after a crash slower."},
 	{Name: "memtable-count", Group: "Memory", Kind: Int, Default: "4", Min: 2, Max: 64,

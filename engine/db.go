@@ -303,7 +303,7 @@ func (db *DB) SetOptions(l Live) error {
 	defer db.settings.Unlock()
 	db.live.Store(&l)
 	db.cache.SetCapacity(l.CacheSize)
-	db.rows.SetCapacity(l.CacheSize / rowShare)
+	db.rows.SetCapacity(rowShare(l.CacheSize))
 	db.log.SetAck(l.Ack)
 	db.log.SetSyncInterval(l.SyncInterval)
 	db.log.SetKeep(l.LogKeepBytes, l.LogPinBytes)

@@ -26,9 +26,9 @@ type Logger interface {
 	Errorf(format string, args ...any)
 }
 
-// rowShare is the part of the cache that single records may take from the blocks, when
+// rowShare is the part of a cache that single records may take from the blocks, when
 // there are point reads: the larger part of what such reads want, if records are small.
-const rowShare = 2
+func rowShare(cache int64) int64 { return cache / 4 * 3 }
 
 // Live are the settings that SetOptions changes while the store is open.
 // Zero means the default.
