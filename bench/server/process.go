@@ -24,10 +24,14 @@ type Kind struct {
 	Args   []string
 }
 
-// Redis is redis-server with its append-only file. It is spared the rewriting
-// of the file, which would come at random moments.
-func Redis(binary string) Kind {
-	return Kind{Name: "redis", Binary: binary, Args: []string{"--appendonly", "yes", "--save", "", "--auto-aof-rewrite-percentage", "0", "--loglevel", "warning"}}
+// Redis is redis-server with its append-only file and without snapshots. It rewrites the file by itself, as it does by default and as
+// CoreCache compacts, or never.
+func Redis(binary string, rewrites bool) Kind {
+	k := Kind{Name: "redis", Binary: binary, Args: []string{"--appendonly", "yes", "--save", "", "--loglevel", "warning"}}
+	if !rewrites {
+		k.Args = append(k.Args, "--auto-aof-rewrite-percentage", "0")
+	}
+	return k
 }
 
 // CoreCache with its defaults.
@@ -131,8 +135,10 @@ func (p *Process) Stop() error {
 }
 
 // CPU is the user and system time of the server so far.
-func (p *Process) CPU() time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+func (p *Process) CPU() time.Duration { return cpuOf(strconv.Itoa(p.cmd.Process.Pid)) }
+
+func cpuOf(pid string) time.Duration {
+	b, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 	if err != nil {
 		return 0
 	}
@@ -145,6 +151,30 @@ func (p *Process) CPU() time.Duration {
 	user, _ := strconv.Atoi(f[11])
 	system, _ := strconv.Atoi(f[12])
 	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// family is the CPU time of the server and of the processes that it has forked.
+func (p *Process) family() time.Duration {
+	pid := strconv.Itoa(p.cmd.Process.Pid)
+	all := cpuOf(pid)
+	children, _ := os.ReadFile(filepath.Join("/proc", pid, "task", pid, "children")) // without them, it is less exact
+	for _, child := range strings.Fields(string(children)) {
+		all += cpuOf(child)
+	}
+	return all
+}
+
+// Settle waits until the server does nothing to speak of in the background, which would disturb another server's turn; at most
+// for limit.
+func (p *Process) Settle(limit time.Duration) {
+	const step = 200 * time.Millisecond
+	for end := time.Now().Add(limit); time.Now().Before(end); {
+		before := p.family()
+		time.Sleep(step)
+		if p.family()-before <= step/10 {
+			return
+		}
+	}
 }
 
 // Memory is the resident memory of the server in bytes.
