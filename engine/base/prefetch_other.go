@@ -2,7 +2,5 @@
 
 package base
 
-import "unsafe"
-
 // Prefetch does nothing on this architecture.
-func Prefetch(unsafe.Pointer) {}
+func Prefetch(uintptr) {}

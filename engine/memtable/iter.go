@@ -76,12 +76,12 @@ func (i *iter) standOrNext(at int) bool {
 // prefetch asks for the records of the leaf, and for the next leaf: they lie anywhere.
 func (i *iter) prefetch() {
 	for _, r := range i.records[:i.n] {
-		p := unsafe.Pointer(i.table.record(r))
+		p := uintptr(unsafe.Pointer(i.table.record(r)))
 		base.Prefetch(p)
-		base.Prefetch(unsafe.Add(p, 64))
+		base.Prefetch(p + 64)
 	}
 	if i.next != 0 {
-		base.Prefetch(unsafe.Pointer(i.table.leaf(i.next)))
+		base.Prefetch(uintptr(unsafe.Pointer(i.table.leaf(i.next))))
 	}
 }
 

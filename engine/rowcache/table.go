@@ -363,16 +363,16 @@ func (t *table) prefetch(rows []Row) {
 		return
 	}
 	for i := range rows {
-		base.Prefetch(unsafe.Pointer(&t.buckets[t.bucketOf(rows[i].hash)]))
+		base.Prefetch(uintptr(unsafe.Pointer(&t.buckets[t.bucketOf(rows[i].hash)])))
 	}
 	for i := range rows {
 		b, s := t.lock(rows[i].hash)
 		tag := tagOf(rows[i].hash)
 		for _, at := range b {
 			if at.tag() == tag {
-				row := unsafe.Pointer(unsafe.SliceData(t.row(at.position())))
+				row := uintptr(unsafe.Pointer(unsafe.SliceData(t.row(at.position()))))
 				base.Prefetch(row)
-				base.Prefetch(unsafe.Add(row, 64))
+				base.Prefetch(row + 64)
 			}
 		}
 		s.Unlock()
