@@ -152,13 +152,15 @@ func (c *Cache) flushed(t *table, r *Row) {
 		return
 	}
 	valid := func() bool { return true }
+	t.log.Lock()
+	defer t.log.Unlock()
 	whole := len(r.Value) <= HeadSize || room || c.warm || there && !c.warmHeads
 	switch {
 	case !there && !c.warm && !c.warmHeads:
 	case whole && len(r.Key)+len(r.Value) <= MaxRow:
-		t.add(r.Key, r.hash, r.Trailer, r.Value, false, valid)
+		t.addLocked(r.Key, r.hash, r.Trailer, r.Value, false, valid)
 	case len(r.Value) > HeadSize && len(r.Key)+HeadSize <= MaxRow && hasHead(r.Trailer):
-		t.add(r.Key, r.hash, r.Trailer, r.Value[:HeadSize], true, valid)
+		t.addLocked(r.Key, r.hash, r.Trailer, r.Value[:HeadSize], true, valid)
 	}
 }
 

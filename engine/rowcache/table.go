@@ -210,13 +210,17 @@ func (t *table) admits(hash uint64) bool {
 }
 
 // add puts a row at the head, unless there is one of the key that has as much, or valid says at the last moment that
-// it is not the newest any more. head says that the value is only its beginning. When somebody else is
-// adding, it does nothing: it is only a cache.
+// it is not the newest any more. head says that the value is only its beginning. A reader does not wait
+// for others who are adding: it is only a cache.
 func (t *table) add(key []byte, hash uint64, tr base.Trailer, value []byte, head bool, valid func() bool) {
 	if !t.log.TryLock() {
 		return
 	}
 	defer t.log.Unlock()
+	t.addLocked(key, hash, tr, value, head, valid)
+}
+
+func (t *table) addLocked(key []byte, hash uint64, tr base.Trailer, value []byte, head bool, valid func() bool) {
 	n := unitsOf(len(key), len(value))
 	if t.log.closed || n > t.segmentUnits || !t.makeRoomLocked(n) {
 		return
