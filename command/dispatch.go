@@ -346,6 +346,10 @@ func (c *Call) WriteFailed(err error) {
 		c.Out.Error("EXECABORT Transaction discarded because of: " + errPanic.Error())
 		return
 	}
+	if errors.Is(err, errReplyBusy) {
+		c.Out.Error("EXECABORT Transaction discarded because of: " + strings.TrimPrefix(replyText(errReplyBusy), "ERR "))
+		return
+	}
 	c.Out.Error(misconf(err))
 }
 
