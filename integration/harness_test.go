@@ -122,7 +122,7 @@ func (s *server) launch() {
 		s.cmd.Stderr = s.stderr
 	}
 	// The process dies with the test, also when that is killed.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = dieWithTest()
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
