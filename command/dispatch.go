@@ -245,9 +245,9 @@ func (s *Server) rejectUnknown(c *Call) bool {
 	return s.reject(c, b.String())
 }
 
-// rejectHTTP closes a connection over which a browser was tricked to send a request.
+// rejectHTTP closes a connection over which a browser was tricked to send a request, without the replies that wait.
 func (s *Server) rejectHTTP(c *Call) bool {
-	c.Session.CloseAfterReply()
+	c.Session.Kill()
 	if s.logged.allow(s.nanos()) {
 		s.Log.WithField("addr", c.Session.Conn.RemoteAddr()).
 			Warn("Possible SECURITY ATTACK detected: somebody sends an HTTP request, perhaps by cross protocol scripting. Connection closed.")
