@@ -192,6 +192,21 @@ func (b *rangeBuffer) cover(key []byte, seq uint64) uint64 {
 	return cover
 }
 
+// appendCuts appends all tombstones so far to dst, as fragments.
+func (b *rangeBuffer) appendCuts(dst []*fragments) []*fragments {
+	v := b.view.Load()
+	if v == nil {
+		return dst
+	}
+	for i := range v.cuts {
+		dst = append(dst, v.cuts[i].ranges)
+	}
+	if len(v.recent) > 0 {
+		dst = append(dst, fragment(v.recent))
+	}
+	return dst
+}
+
 // all returns the tombstones so far. The result must not be modified.
 func (b *rangeBuffer) all() []tombstone {
 	if b.empty() {
