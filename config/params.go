@@ -72,7 +72,7 @@ var generalParams = []Param{
 	{Name: "logfile", Group: "General", Kind: Path, Default: "",
 		Doc: "File to log to; empty = standard error. SIGHUP opens it anew, for logrotate."},
 	{Name: "pidfile", Group: "General", Kind: Path, Default: "",
-		Doc: "File that holds the process id while the server runs; empty = none."},
+		Doc: "File that holds the process id, from when the server has opened its data until it stops; empty = none."},
 	{Name: "daemonize", Group: "General", Kind: Bool, Default: "no",
 		Doc: "Only no: the server stays in the foreground. Let a supervisor (systemd, runit, a container) put it into the background."},
 	{Name: "supervised", Group: "General", Kind: Enum, Default: "no", Choices: []string{"no", "auto", "systemd", "upstart"},

@@ -318,6 +318,9 @@ func (db *DB) SetOptions(l Live) error {
 // in the log, whatever acknowledgement asks for.
 func (db *DB) Sync() error { return writeError(db.log.Sync()) }
 
+// Synced is the sequence number up to which everything is on disk in the log, as far as is known.
+func (db *DB) Synced() uint64 { return db.log.Synced() }
+
 // NewLogReader returns a reader of the log that starts with the record that
 // holds the sequence number from, and follows the log as it grows. The reader sees what is written,
 // committed or not.

@@ -70,6 +70,8 @@ type server struct {
 	args []string
 	file string // configuration file, "" = none
 	log  logBuffer
+	// stderr takes what the process prints instead of log, unless it is nil.
+	stderr *os.File
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
@@ -116,8 +118,11 @@ func (s *server) launch() {
 	}
 	s.cmd = exec.Command(serverBinary, args...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
+	if s.stderr != nil {
+		s.cmd.Stderr = s.stderr
+	}
 	// The process dies with the test, also when that is killed.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = dieWithTest()
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

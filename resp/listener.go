@@ -255,9 +255,14 @@ func isMissing(err error) bool {
 	return errors.As(err, &dns)
 }
 
-// listenUnix binds the socket; one that an earlier process has left is replaced.
+// listenUnix binds the socket; one that an earlier process has left is replaced, one that somebody
+// listens on is not.
 func (s *Server) listenUnix(a Address) error {
 	if info, err := os.Lstat(a.UnixSocket); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if other, err := net.DialTimeout("unix", a.UnixSocket, time.Second); err == nil {
+			other.Close()
+			return fmt.Errorf("unixsocket: %s: %w", a.UnixSocket, syscall.EADDRINUSE)
+		}
 		if err := os.Remove(a.UnixSocket); err != nil {
 			return fmt.Errorf("unixsocket: %w", err)
 		}
