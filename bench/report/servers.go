@@ -25,7 +25,7 @@ func (s *Servers) Text() string {
 		rewrites = "which it rewrites when it has doubled, its default"
 	}
 	fmt.Fprintf(&b, "redis-benchmark, 50 clients, random keys; redis-server with its append-only file, %s; CoreCache with maxmemory 4gb, as Redis has no bound. "+
-		"Load generator and server share the machine; before one has its turn, the other one is done with its background work. "+
+		"Load generator and server share the machine; each run begins when the background work of the one before has ended, which its CPU time includes. "+
 		"Medians of %d alternating rounds; a ratio above 1 means that CoreCache is better.\n\n", rewrites, s.Rounds)
 	t := &table{}
 	t.add("load", "corecache/s", "redis/s", "ratio", "corecache p99 ms", "redis p99 ms", "corecache CPU us", "redis CPU us", "corecache MiB", "redis MiB")

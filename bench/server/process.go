@@ -134,7 +134,7 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// CPU is the user and system time of the server so far.
+// CPU is the user and system time of the server so far, and of the processes that it has forked and that have ended.
 func (p *Process) CPU() time.Duration { return cpuOf(strconv.Itoa(p.cmd.Process.Pid)) }
 
 func cpuOf(pid string) time.Duration {
@@ -142,18 +142,21 @@ func cpuOf(pid string) time.Duration {
 	if err != nil {
 		return 0
 	}
-	// Fields 14 and 15, in ticks of 10 ms; the name in field 2 may hold blanks.
+	// Fields 14 to 17, in ticks of 10 ms; the name in field 2 may hold blanks.
 	_, rest, _ := strings.Cut(string(b), ") ")
 	f := strings.Fields(rest)
-	if len(f) < 13 {
+	if len(f) < 15 {
 		return 0
 	}
-	user, _ := strconv.Atoi(f[11])
-	system, _ := strconv.Atoi(f[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
+	var ticks int
+	for _, field := range f[11:15] {
+		n, _ := strconv.Atoi(field)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// family is the CPU time of the server and of the processes that it has forked.
+// family is CPU, and the time of the forked processes that are still at work.
 func (p *Process) family() time.Duration {
 	pid := strconv.Itoa(p.cmd.Process.Pid)
 	all := cpuOf(pid)
@@ -164,9 +167,8 @@ func (p *Process) family() time.Duration {
 	return all
 }
 
-// Settle waits until the server does nothing to speak of in the background, which would disturb another server's turn; at most
-// for limit.
-func (p *Process) Settle(limit time.Duration) {
+// settle waits until the server does nothing to speak of in the background; at most for limit.
+func (p *Process) settle(limit time.Duration) {
 	const step = 200 * time.Millisecond
 	for end := time.Now().Add(limit); time.Now().Before(end); {
 		before := p.family()

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gtinside/corecache/bench/report"
 	"github.com/gtinside/corecache/bench/server"
@@ -136,13 +135,7 @@ func (d *duel) round(servers []*server.Process, round int, fsync string, size in
 			continue
 		}
 		for j := range servers {
-			turn := servers[(i+j+round)%len(servers)]
-			for _, other := range servers {
-				if other != turn {
-					other.Settle(20 * time.Second)
-				}
-			}
-			r, err := server.Run(turn, l, round)
+			r, err := server.Run(servers[(i+j+round)%len(servers)], l, round)
 			if err != nil {
 				return err
 			}
