@@ -130,6 +130,7 @@ func (l *loop) forget(c *client) {
 
 // run is the loop, until the server stops or another goroutine takes over.
 func (l *loop) run() {
+	l.clock = time.Since(l.server.start) // the next client has no part in what its predecessor took
 	for {
 		for l.next < l.round {
 			c := l.ready[l.next]
@@ -157,7 +158,6 @@ func (l *loop) gather() bool {
 	n, err := l.poll.wait(false)
 	if n == 0 && err == nil && sleep {
 		n, err = l.poll.wait(true)
-		l.server.watchdog.rouse()
 	}
 	if err != nil {
 		l.server.log.limited("poll", func() { l.server.log.Errorf("Waiting for clients: %v", err) })
@@ -201,6 +201,13 @@ const (
 	toOwn            // its own goroutine has to go on
 )
 
+// begin starts a turn, which somebody has to watch: a watchdog that has just gone to sleep sees the turn, or is seen here.
+func (l *loop) begin() (turn uint64) {
+	turn = l.turn.Add(1)
+	l.server.watchdog.rouse()
+	return turn
+}
+
 // serve lets a client have its turn. It reports false when another goroutine has become the loop.
 func (l *loop) serve(c *client) bool {
 	if c.slow > slowEnough {
@@ -208,7 +215,7 @@ func (l *loop) serve(c *client) bool {
 		return true
 	}
 	start := l.clock
-	turn := l.turn.Add(1)
+	turn := l.begin()
 	c.turn = turn
 	next := c.step()
 	kept := c.turn == turn && l.turn.CompareAndSwap(turn, turn+1)
@@ -253,7 +260,7 @@ func (l *loop) answer() bool {
 		})
 		return true
 	}
-	turn := l.turn.Add(1)
+	turn := l.begin()
 	for _, c := range late {
 		c.next = c.reply()
 	}

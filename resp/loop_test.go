@@ -245,3 +245,16 @@ func TestPace(t *testing.T) {
 		t.Error("many commands are taken for slow ones")
 	}
 }
+
+// TestDozingWatchdog begins a turn at the worst moment: the watchdog has looked for the last time and is about to sleep.
+func TestDozingWatchdog(t *testing.T) {
+	s := New(nil, Settings{}, nil)
+	l := &loop{server: s}
+	s.watchdog.dozing.Store(true)
+	l.begin()
+	select {
+	case <-s.watchdog.wake:
+	default:
+		t.Error("nobody watches the turn")
+	}
+}
