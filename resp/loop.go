@@ -3,6 +3,7 @@ package resp
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type loop struct {
 	mu struct {
 		sync.Mutex
 		clients []*client // by descriptor
+		tag     int32     // of the last client
 	}
 }
 
@@ -114,9 +116,11 @@ func (l *loop) watch(c *client) error {
 	for c.fd >= len(l.mu.clients) {
 		l.mu.clients = append(l.mu.clients, make([]*client, c.fd+16-len(l.mu.clients))...)
 	}
+	l.mu.tag++
+	c.tag = l.mu.tag
 	l.mu.clients[c.fd] = c
 	l.mu.Unlock()
-	return l.poll.add(c.fd)
+	return l.poll.add(c.fd, c.tag)
 }
 
 // forget comes before the descriptor is closed and may belong to another client.
@@ -143,7 +147,7 @@ func (l *loop) run() {
 		if len(l.late) > 0 && !l.answer() {
 			return
 		}
-		l.ready = append(l.ready[:0], l.ready[l.round:]...)
+		l.ready = slices.Delete(l.ready, 0, l.round)
 		if !l.gather() {
 			return
 		}
@@ -152,7 +156,7 @@ func (l *loop) run() {
 	}
 }
 
-// gather waits for events, unless there are clients to go on with.
+// gather waits for events, unless there are clients to go on with. It reports false when the server stops.
 func (l *loop) gather() bool {
 	sleep := len(l.ready) == 0
 	n, err := l.poll.wait(false)
@@ -162,14 +166,19 @@ func (l *loop) gather() bool {
 	if err != nil {
 		l.server.log.limited("poll", func() { l.server.log.Errorf("Waiting for clients: %v", err) })
 	}
+	return l.tell(n)
+}
+
+// tell lets the clients know of n events.
+func (l *loop) tell(n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range n {
-		fd, events := l.poll.event(i)
+		fd, tag, events := l.poll.event(i)
 		if fd == l.poll.waker {
 			return false
 		}
-		if c := l.mu.clients[fd]; c != nil {
+		if c := l.mu.clients[fd]; c != nil && c.tag == tag {
 			l.event(c, events)
 		}
 	}
