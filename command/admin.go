@@ -136,7 +136,7 @@ func (c *Call) syncedToDisk(force bool) bool {
 	if force {
 		return c.DB.Sync() == nil
 	}
-	return c.Config.String("appendfsync") == "always"
+	return c.Session.LastWrite <= c.DB.Synced()
 }
 
 func role(c *Call) {

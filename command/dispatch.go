@@ -279,9 +279,9 @@ func (s *Server) rejectUnknown(c *Call) bool {
 	return s.reject(c, b.String())
 }
 
-// rejectHTTP closes a connection over which a browser was tricked to send a request.
+// rejectHTTP closes a connection over which a browser was tricked to send a request, without the replies that wait.
 func (s *Server) rejectHTTP(c *Call) bool {
-	c.Session.CloseAfterReply()
+	c.Session.Kill()
 	if s.logged.allow(s.nanos()) {
 		s.Log.WithField("addr", c.Session.RemoteAddr()).
 			Warn("Possible SECURITY ATTACK detected: somebody sends an HTTP request, perhaps by cross protocol scripting. Connection closed.")
@@ -378,6 +378,10 @@ func (c *Call) WriteFailed(err error) {
 	}
 	if errors.Is(err, errPanic) {
 		c.Out.Error("EXECABORT Transaction discarded because of: " + errPanic.Error())
+		return
+	}
+	if errors.Is(err, errReplyBusy) {
+		c.Out.Error("EXECABORT Transaction discarded because of: " + strings.TrimPrefix(replyText(errReplyBusy), "ERR "))
 		return
 	}
 	c.Out.Error(misconf(err))

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gtinside/corecache/engine"
 )
@@ -120,22 +121,11 @@ func infoServer(w *infoWriter) {
 
 // systemName is what uname -srm prints.
 func systemName() string {
-	var u syscall.Utsname
-	if syscall.Uname(&u) != nil {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
 		return runtime.GOOS + " " + runtime.GOARCH
 	}
-	return unameField(u.Sysname) + " " + unameField(u.Release) + " " + unameField(u.Machine)
-}
-
-func unameField[T int8 | uint8](field [65]T) string {
-	var b []byte
-	for _, ch := range field {
-		if ch == 0 {
-			break
-		}
-		b = append(b, byte(ch))
-	}
-	return string(b)
+	return cString(u.Sysname[:]) + " " + cString(u.Release[:]) + " " + cString(u.Machine[:])
 }
 
 func executable() string {
@@ -380,8 +370,8 @@ func infoReplication(w *infoWriter) {
 }
 
 func infoCPU(w *infoWriter) {
-	var self, children syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) != nil || syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children) != nil {
+	var self, children unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &self) != nil || unix.Getrusage(unix.RUSAGE_CHILDREN, &children) != nil {
 		return
 	}
 	w.line("used_cpu_sys", seconds(self.Stime))
@@ -392,7 +382,7 @@ func infoCPU(w *infoWriter) {
 	w.line("used_cpu_user_main_thread", seconds(self.Utime))
 }
 
-func seconds(t syscall.Timeval) string { return fmt.Sprintf("%d.%06d", t.Sec, t.Usec) }
+func seconds(t unix.Timeval) string { return fmt.Sprintf("%d.%06d", t.Sec, t.Usec) }
 
 func infoModules(*infoWriter) {}
 

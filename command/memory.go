@@ -42,7 +42,7 @@ func peakResident() int64 {
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return 0
 	}
-	return u.Maxrss * 1024
+	return int64(u.Maxrss) * 1024
 }
 
 // residentSize reads /proc/self/statm, 0 where there is none.

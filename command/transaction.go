@@ -40,10 +40,12 @@ func watch(c *Call) {
 		return
 	}
 	for _, key := range c.Args[1:] {
-		if err := c.Keyspace.Watch(&sess.watch, sess.DB(), c.Now, key); err != nil {
+		seq, err := c.Keyspace.Watch(&sess.watch, sess.DB(), c.Now, key)
+		if err != nil {
 			c.fail(err)
 			return
 		}
+		c.Wrote(seq)
 	}
 	sess.watched.Store(int32(sess.watch.Len()))
 	c.Out.OK()

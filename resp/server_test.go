@@ -632,3 +632,50 @@ func TestManyArguments(t *testing.T) {
 	}
 	eventually(t, "nothing held", func() bool { return s.held.Load() == 0 })
 }
+
+// TestBlockedBeyondOutputLimit has a command block whose client could not be sent the replies in front of it.
+func TestBlockedBeyondOutputLimit(t *testing.T) {
+	const big = 60_000 // collected until the command blocks
+	s := startServer(t, func(set *Settings, _ *Address) { set.Normal.Hard = big + 100 })
+	c := s.dial()
+	only := func() *client { return s.connections()[0] }
+	eventually(t, "replies wait", func() bool {
+		before := s.fake.units.Load()
+		c.send(array("BIG", strconv.Itoa(big/2)))
+		eventually(t, "the unit has ended", func() bool { return s.fake.units.Load() > before })
+		return only().out.pending.Load() > 200
+	})
+	c.send(array("BIG", strconv.Itoa(big)) + array("BLOCK"))
+	<-s.fake.running
+	select {
+	case <-s.fake.running: // BLOCK tells that the client has gone
+	case <-time.After(patience):
+		s.fake.release <- struct{}{}
+		t.Fatal("the command waits for a client that is lost")
+	}
+	eventually(t, "the client is closed", func() bool { return s.count.Load() == 0 })
+}
+
+// TestConnectWhileStopping has a connection accepted just before a shutdown that finds no client.
+func TestConnectWhileStopping(t *testing.T) {
+	s := startServer(t, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	peer := dialTest(t, "tcp", ln.Addr().String())
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.beginStop()
+	s.reserve(1)
+	if c := s.connect(nc, false, s.settings.Load()); c != nil {
+		t.Error("a client of which Shutdown does not know")
+	}
+	peer.expectEnd()
+	if n := s.count.Load(); n != 0 {
+		t.Errorf("%d clients", n)
+	}
+}

@@ -354,6 +354,9 @@ func (c *client) Flush() error {
 	if err == nil {
 		err = c.endReplies()
 	}
+	if err != nil {
+		c.Kill() // nothing is worth waiting for
+	}
 	c.watcher.begin(c)
 	if c.ws != nil {
 		c.charge(c.ws.size() - c.blocked)

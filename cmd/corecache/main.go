@@ -29,7 +29,7 @@ func main() {
 		err = start(os.Args[1:])
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "corecache:", err)
+		lastWords(os.Stderr, fmt.Appendln(nil, "corecache:", err))
 		os.Exit(1)
 	}
 }
@@ -86,12 +86,6 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	front.Start()
 	defer stopFront(c, front)
 
-	removePidfile, err := writePidfile(c.String("pidfile"))
-	if err != nil {
-		return err
-	}
-	defer removePidfile()
-
 	begin := time.Now()
 	db, err := engine.Open(c.String("dir"), engineOptions(c, log))
 	if err != nil {
@@ -99,6 +93,13 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	}
 	defer db.Close()
 	followConfig(c, db)
+
+	// Not before the port and the data are this process's own: the file may be that of a server which has them.
+	removePidfile, err := writePidfile(c.String("pidfile"))
+	if err != nil {
+		return err
+	}
+	defer removePidfile()
 
 	keys, err := keyspace.Open(db, keyspaceOptions(c, log))
 	if err != nil {
