@@ -217,7 +217,11 @@ func adopt(row Command, parent *Command) *Command {
 
 // oneKey reports whether the command is about one key.
 func (cmd *Command) oneKey() bool {
-	return len(cmd.Keys) == 1 && cmd.GetKeys == nil && !cmd.Keys[0].NumKeys && cmd.Keys[0].Keyword == "" && cmd.Keys[0].Last == 0
+	if len(cmd.Keys) != 1 {
+		return false
+	}
+	k := &cmd.Keys[0]
+	return !k.NumKeys && k.Keyword == "" && k.Last == 0 && (cmd.GetKeys == nil || k.Flags&KeyVariable != 0) // what varies is not the place
 }
 
 // each visits all commands and subcommands.

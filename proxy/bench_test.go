@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -46,7 +47,7 @@ func benchmarkThroughput(b *testing.B, addr, request string, replySize, pipeline
 	b.ReportAllocs()
 	b.SetParallelism(25)
 	b.ResetTimer()
-	start := time.Now()
+	start, used := time.Now(), processorTime()
 	b.RunParallel(func(pb *testing.PB) {
 		nc, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -71,4 +72,14 @@ func benchmarkThroughput(b *testing.B, addr, request string, replySize, pipeline
 		}
 	})
 	b.ReportMetric(float64(b.N*pipeline)/time.Since(start).Seconds(), "commands/s")
+	b.ReportMetric(float64((processorTime()-used).Nanoseconds())/float64(b.N*pipeline), "cpu-ns/command")
+}
+
+// processorTime is what this process has used. On a machine that does other things as well it says more than the throughput.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

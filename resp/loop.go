@@ -408,10 +408,10 @@ func (c *client) mayBlock() {
 	}
 }
 
-// pace takes down how long the execution of a unit took.
+// pace takes down how long the execution of a unit took. One that only prepares what another node executes is never slow.
 func (c *client) pace(d time.Duration) {
 	switch {
-	case d > slowUnit && d > slowCommand*time.Duration(c.executed):
+	case d > slowUnit && d > slowCommand*time.Duration(c.executed) && !c.sess.Quick():
 		c.slow = min(c.slow+slowCosts, slowMax)
 	case c.slow > 0:
 		c.slow--
