@@ -88,7 +88,7 @@ func FuzzScanner(f *testing.F) {
 			t.Fatalf("%d of %d bytes", n, len(b))
 		}
 		pn, pdone, perr := scanAll(&pieces, b, 1+int(piece))
-		if len(b) > 0 && (n != pn || done != pdone || !errors.Is(perr, err)) {
+		if len(b) > 0 && (err == nil && n != pn || done != pdone || !errors.Is(perr, err)) { // where a mistake is noticed does not matter
 			t.Fatalf("at once %d %v %v, in pieces of %d: %d %v %v", n, done, err, 1+int(piece), pn, pdone, perr)
 		}
 		if done {

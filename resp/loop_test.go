@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gtinside/corecache/command"
 )
 
 // TestWithoutLoop runs what matters for a client that a goroutine of its own reads from.
@@ -219,7 +221,7 @@ func writePieces(w io.Writer, s string) error {
 }
 
 func TestPace(t *testing.T) {
-	c := &client{executed: 1}
+	c := &client{executed: 1, sess: new(command.Session)}
 	for range 3 {
 		c.pace(slowUnit + 1)
 	}
