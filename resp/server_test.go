@@ -679,3 +679,30 @@ func TestConnectWhileStopping(t *testing.T) {
 		t.Errorf("%d clients", n)
 	}
 }
+
+// TestSlowReaderGetsLastReplies has a client take its last replies in small pieces, all together for longer than a client may take nothing.
+func TestSlowReaderGetsLastReplies(t *testing.T) {
+	for _, loops := range []int{1, -1} {
+		t.Run(fmt.Sprintf("loops=%d", loops), func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "socket")
+			s := startImpatient(t, 2*time.Second, func(_ *Settings, a *Address) { a.UnixSocket, a.Loops = path, loops })
+			c := dialTest(t, "unix", path)
+			c.ping()
+			if err := syscall.SetsockoptInt(s.connections()[0].fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 4<<10); err != nil {
+				t.Fatal(err)
+			}
+			const size = 256 << 10
+			c.send(array("BIG", strconv.Itoa(size)) + array("QUIT"))
+			c.expect(fmt.Sprintf("$%d\r\n", size))
+			pace := time.NewTicker(40 * time.Millisecond)
+			defer pace.Stop()
+			for range size / (4 << 10) {
+				<-pace.C
+				c.expect(strings.Repeat("x", 4<<10))
+			}
+			c.expect("\r\n+OK\r\n")
+			c.expectEnd()
+		})
+	}
+}

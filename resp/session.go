@@ -406,7 +406,7 @@ func (c *client) settle() bool {
 
 // linger waits until the last replies are sent.
 func (c *client) linger() {
-	if !c.waitOutput(0, lingerTime) {
+	if !c.waitOutput(0, c.server.linger) {
 		return
 	}
 	if c.tls != nil {
