@@ -117,6 +117,23 @@ func TestHalfClose(t *testing.T) {
 	c.expectEnd()
 }
 
+// TestHalfCloseBehindMuch has a client close its sending side before it reads replies which are larger than what sockets hold. A goroutine
+// of its own serves it, as its first command is slow.
+func TestHalfCloseBehindMuch(t *testing.T) {
+	const size = 30 << 20
+	s := startServer(t, nil)
+	c := s.dial()
+	c.send(array("SLOW") + array("BIG", strconv.Itoa(size)))
+	<-s.fake.running
+	c.Conn.(*net.TCPConn).CloseWrite()
+	s.dial().ping() // the event loop has gone on without the client
+	s.fake.release <- struct{}{}
+	c.expect(fmt.Sprintf("+DONE\r\n$%d\r\n", size))
+	if n, err := io.Copy(io.Discard, c.r); n != size+2 || err != nil {
+		t.Errorf("%d bytes of %d, %v", n, size+2, err)
+	}
+}
+
 // TestReadAfterWriting is a client which sends its whole pipeline before it reads, as many do. The
 // replies are larger than what sockets hold.
 func TestReadAfterWriting(t *testing.T) {
