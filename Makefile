@@ -8,7 +8,7 @@ SOAKTIME    ?= 30m
 SIMULATE    ?= 10m
 
 # Packages whose tests also run under the race detector in make test.
-RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./election ./engine/... ./replication/...
+RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./proxy ./election ./engine/... ./replication/...
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test check setup bench fuzz soak simulate example clean

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"runtime/debug"
 	"strings"
@@ -34,16 +35,21 @@ func (s *Server) Dispatch(sess *Session, args [][]byte, w *reply.Writer) {
 	c.Args, c.Out, c.Now = args, w, sess.unit.now
 	c.start, c.redacted = len(w.Buf), 0
 	c.Cmd = sess.names.find(s.table, args)
+	c.led = false
+	write := false
 	if s.admit(c) {
+		if sess.unit.term != 0 && !c.staysHere() {
+			c.led, write = true, c.effectiveFlags()&(Write|MayReplicate) != 0
+		}
 		s.execute(c)
 	}
 	if sess.replyMode != replyOn {
 		sess.muteReply(w, c.start)
 	}
-	if sess.LastWrite > sess.unit.committed && len(w.Buf) > c.start {
-		sess.unit.marks = append(sess.unit.marks, mark{c.start, len(w.Buf)})
+	if dirty := sess.LastWrite > sess.unit.committed; (dirty || c.led) && len(w.Buf) > c.start {
+		sess.unit.marks = append(sess.unit.marks, mark{c.start, len(w.Buf), dirty, c.led, c.led && write})
 	}
-	c.Args, c.Out = nil, nil
+	c.Args, c.Out, sess.Frame = nil, nil, nil
 }
 
 // beginUnit reads the clocks for a new unit.
@@ -51,6 +57,9 @@ func (s *Server) beginUnit(sess *Session) {
 	u := &sess.unit
 	now := s.now()
 	u.open, u.now = true, now.UnixMilli()
+	if s.cluster != nil {
+		u.term = s.cluster.Leads()
+	}
 	u.nanos = int64(now.Sub(s.start))
 	u.exact = s.exactTimes()
 	sess.lap.begin(u.nanos, s.tick.Load())
@@ -76,17 +85,22 @@ func (s *Server) Wait(sess *Session) error {
 // When waiting fails, the replies of the unit's first write and of all later commands are
 // replaced by an error which says that the outcome is unknown: a write may have happened, and a
 // later read may have seen it. The error is also returned.
+//
+// In a cluster it waits for the replies of commands that were forwarded; and when this node does not lead any more,
+// the replies of what it has executed as the leader are replaced.
 func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 	s.finishUnit(sess)
+	if sess.forwarding() {
+		s.exchange(sess, w)
+	}
 	if sess.largeReply {
 		defer s.endLargeReply(sess)
 	}
-	if !sess.Dirty() {
-		sess.unit.marks = sess.unit.marks[:0]
-		return nil
+	var err error
+	if sess.Dirty() {
+		err = s.waitCommit(sess)
 	}
-	err := s.waitCommit(sess)
-	if err != nil {
+	if err != nil || !s.stillLeads(sess) {
 		if errors.Is(err, engine.ErrReadOnly) {
 			s.refuseWrites(err)
 		}
@@ -99,7 +113,7 @@ func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 
 // EndsAtOnce reports whether EndUnit will not wait for a disk or for other machines.
 func (s *Server) EndsAtOnce(sess *Session) bool {
-	return !sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite)
+	return !sess.forwarding() && (!sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite))
 }
 
 // waitCommit is Wait, watched by the latency monitor.
@@ -123,11 +137,18 @@ func (s *Server) finishUnit(sess *Session) {
 
 const errLoading = "LOADING Redis is loading the dataset in memory"
 
-// outcomeUnknown is the prefix of errors about writes which may or may not have happened.
-const outcomeUnknown = "UNKNOWN the outcome of this command is unknown, it may have been executed: "
+// ErrOutcomeUnknown is the prefix of errors about writes which may or may not have happened.
+const ErrOutcomeUnknown = "UNKNOWN the outcome of this command is unknown, it may have been executed: "
 
+var errDeposed = errors.New("the leader has changed")
+
+// replaceReplies replaces what must not be released. cause is the error of the commit; nil: the node leads no more.
 func (s *Server) replaceReplies(sess *Session, w *reply.Writer, cause error) {
-	text := outcomeUnknown + cause.Error()
+	lost := !s.stillLeads(sess)
+	unknown, stale := ErrOutcomeUnknown+cmp.Or(cause, errDeposed).Error(), ErrLeaderMoved
+	if lost && sess.origin.Load() != nil {
+		stale, sess.refused = ErrNoLeader, true
+	}
 	old := append([]byte(nil), w.Buf...)
 	pos := 0
 	w.Buf = w.Buf[:0]
@@ -135,13 +156,23 @@ func (s *Server) replaceReplies(sess *Session, w *reply.Writer, cause error) {
 		if m.start < pos || m.end > len(old) {
 			continue // the front end cut the buffer; nothing sensible is left to replace
 		}
+		text := unknown
+		switch {
+		case lost && m.write, cause != nil && m.dirty:
+		case lost && m.led:
+			text = stale
+		default:
+			continue
+		}
 		w.Buf = append(w.Buf, old[pos:m.start]...)
 		w.Error(text)
 		s.stats.countError(text)
 		pos = m.end
 	}
 	w.Buf = append(w.Buf, old[pos:]...)
-	s.logError("commit", cause)
+	if cause != nil {
+		s.logError("commit", cause)
+	}
 }
 
 // admit passes a command through the gates, in the order of Redis. It replies
@@ -173,7 +204,7 @@ func (s *Server) admit(c *Call) bool {
 		s.enqueue(c)
 		return false
 	}
-	return true
+	return s.cluster == nil || s.admitInCluster(c)
 }
 
 // enqueue puts the call off until EXEC. A client that queues more than a single request may hold
@@ -192,6 +223,9 @@ func (s *Server) enqueue(c *Call) {
 func (s *Server) admitSpecial(c *Call) bool {
 	gates := s.gates.Load()
 	flags := c.effectiveFlags()
+	if c.goesAway() {
+		return s.waitPause(c)
+	}
 	if gates&gateWritesRefused != 0 && (flags&Write != 0 || c.Cmd.full == "ping") {
 		return s.reject(c, misconf(*s.refused.Load()))
 	}
@@ -249,7 +283,7 @@ func (s *Server) rejectUnknown(c *Call) bool {
 func (s *Server) rejectHTTP(c *Call) bool {
 	c.Session.Kill()
 	if s.logged.allow(s.nanos()) {
-		s.Log.WithField("addr", c.Session.Conn.RemoteAddr()).
+		s.Log.WithField("addr", c.Session.RemoteAddr()).
 			Warn("Possible SECURITY ATTACK detected: somebody sends an HTTP request, perhaps by cross protocol scripting. Connection closed.")
 	}
 	return false
@@ -339,7 +373,7 @@ func misconf(err error) string {
 func (c *Call) WriteFailed(err error) {
 	if errors.Is(err, engine.ErrReadOnly) {
 		c.refuseWrites(err)
-		c.Out.Error(outcomeUnknown + err.Error())
+		c.Out.Error(ErrOutcomeUnknown + err.Error())
 		return
 	}
 	if errors.Is(err, errPanic) {

@@ -171,7 +171,7 @@ func TestRepliesAreReplacedWhenTheCommitFails(t *testing.T) {
 	c.dispatch("echo", "before")
 	c.sess.LastWrite = s.DB.Last() + 1000 // never committed
 	c.w.OK()
-	c.sess.unit.marks = append(c.sess.unit.marks, mark{len(c.w.Buf) - 5, len(c.w.Buf)})
+	c.sess.unit.marks = append(c.sess.unit.marks, mark{start: len(c.w.Buf) - 5, end: len(c.w.Buf), dirty: true})
 	c.dispatch("echo", "after")
 	s.replaceReplies(c.sess, &c.w, errors.New("disk\r\nfailed"))
 	want := "+PONG\r\n$6\r\nbefore\r\n" + strings.Repeat("-UNKNOWN the outcome of this command is unknown, it may have been executed: disk  failed\r\n", 2)

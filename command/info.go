@@ -139,7 +139,7 @@ func executable() string {
 func infoClients(w *infoWriter) {
 	front := w.front()
 	w.line("connected_clients", w.clients.len())
-	w.line("cluster_connections", 0)
+	w.line("cluster_connections", w.clients.proxied())
 	w.line("maxclients", w.Config.Int("maxclients"))
 	w.line("client_recent_max_input_buffer", front.MaxInput)
 	w.line("client_recent_max_output_buffer", front.MaxOutput)
@@ -336,6 +336,9 @@ func infoStats(w *infoWriter) {
 		w.line(name, 0)
 	}
 	w.line("total_error_replies", w.stats.errors.Load())
+	if w.cluster != nil {
+		w.line("total_forwarded_commands", w.stats.forwarded.Load())
+	}
 	w.line("acl_access_denied_auth", w.stats.denied.Load())
 	w.line("acl_access_denied_cmd", 0)
 	w.line("acl_access_denied_key", 0)

@@ -23,6 +23,8 @@ type Options struct {
 	Log     *logrus.Logger // nil: logrus' standard logger
 	Version string         // CoreCache's own version, for INFO and LOLWUT
 	Hooks   Hooks
+	Cluster Cluster // who leads; nil: this node is on its own
+	Proxy   Proxy   // with Cluster: how commands get to the node that leads
 }
 
 // Hooks are what commands ask of the process around them. Each may be nil.
@@ -54,6 +56,8 @@ type Server struct {
 	Log      *logrus.Logger
 
 	hooks   Hooks
+	cluster Cluster // nil: this node is on its own
+	proxy   Proxy
 	version string
 	start   time.Time
 	runID   string
@@ -90,6 +94,7 @@ type settings struct {
 	latencyThreshold *config.Setting // latency-monitor-threshold, milliseconds
 	latencyTracking  *config.Setting
 	requirePass      *config.Setting
+	masterAuth       *config.Setting
 	databases        *config.Setting
 	maxQuery         *config.Setting // client-query-buffer-limit, bytes
 }
@@ -97,19 +102,23 @@ type settings struct {
 // New returns a server that answers -LOADING to whatever needs data until Attach is called.
 func New(o Options) *Server {
 	s := &Server{
-		Config: o.Config, Log: o.Log, hooks: o.Hooks, version: o.Version,
+		Config: o.Config, Log: o.Log, hooks: o.Hooks, cluster: o.Cluster, proxy: o.Proxy, version: o.Version,
 		start: time.Now(), runID: randomHex(20),
-		table: newTable(families()), clients: newClients(),
+		table: newTable(families(o.Cluster != nil)), clients: newClients(),
 		quit: make(chan struct{}), largeReplies: make(chan struct{}, 1),
 	}
 	if s.Log == nil {
 		s.Log = logrus.StandardLogger()
+	}
+	if s.cluster != nil {
+		s.table.addHidden(proxyCommand)
 	}
 	s.set = settings{
 		slowerThan:       o.Config.Setting("slowlog-log-slower-than"),
 		latencyThreshold: o.Config.Setting("latency-monitor-threshold"),
 		latencyTracking:  o.Config.Setting("latency-tracking"),
 		requirePass:      o.Config.Setting("requirepass"),
+		masterAuth:       o.Config.Setting("masterauth"),
 		databases:        o.Config.Setting("databases"),
 		maxQuery:         o.Config.Setting("client-query-buffer-limit"),
 	}
@@ -134,10 +143,14 @@ func (s *Server) Attach(db *engine.DB, ks *keyspace.Keyspace) {
 // Loading reports whether Attach has not been called yet.
 func (s *Server) Loading() bool { return s.gates.Load()&gateLoading != 0 }
 
-// Start runs the cron goroutine, which Close ends.
+// Start runs the cron goroutine, and in a cluster one that follows it. Close ends them.
 func (s *Server) Start() {
 	s.cron.Add(1)
 	go s.runCron()
+	if s.cluster != nil {
+		s.cron.Add(1)
+		go s.followCluster()
+	}
 }
 
 // Close ends what Start began, releases paused clients and waits for a running
@@ -225,6 +238,9 @@ func (s *Server) NewSession(conn Conn) *Session {
 func (s *Server) CloseSession(sess *Session) {
 	s.finishUnit(sess)
 	s.endLargeReply(sess)
+	if sess.up != nil {
+		sess.up.Close()
+	}
 	s.clients.remove(sess)
 	s.monitors.remove(sess)
 	s.unwatch(sess)

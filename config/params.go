@@ -41,6 +41,8 @@ var networkParams = []Param{
 		Doc: "Without a password, refuse clients that do not come from this machine."},
 	{Name: "requirepass", Group: "Network", Kind: String, Default: "", Live: true, Secret: true,
 		Doc: "Password that clients must give with AUTH or HELLO; empty = none."},
+	{Name: "masterauth", Group: "Network", Kind: String, Default: "", Live: true, Secret: true,
+		Doc: "Secret by which the nodes of a cluster know each other, the same on all of them; empty = requirepass is."},
 	{Name: "maxclients", Group: "Network", Kind: Int, Default: "10000", Min: 1, Max: 1 << 20, Unit: "connections", Live: true,
 		Doc: "Connections served at the same time; more get an error. The limit of open files of the process applies."},
 	{Name: "io-threads", Group: "Network", Kind: Int, Default: "0", Max: 128, Unit: "event loops",

@@ -32,7 +32,6 @@ var fixedParams = fixed([][2]string{
 	{"replica-lazy-flush", "yes"},
 	{"replicaof", ""},
 	{"slaveof", ""},
-	{"masterauth", ""},
 	{"masteruser", ""},
 	{"replica-serve-stale-data", "yes"},
 	{"slave-serve-stale-data", "yes"},

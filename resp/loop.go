@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gtinside/corecache/command"
 )
 
 // loop serves many clients with one goroutine, as long as nobody has to wait: it asks the kernel which
@@ -263,6 +265,7 @@ func (l *loop) answer() bool {
 	l.late = nil
 	if !l.answersAtOnce(late) {
 		l.server.tasks.Go(func() {
+			l.server.together(late)
 			for _, c := range late {
 				c.put(c.reply())
 			}
@@ -288,6 +291,15 @@ func (l *loop) answer() bool {
 	return kept
 }
 
+// together lets the units of several clients end together where they wait for another node.
+func (s *Server) together(late []*client) {
+	sessions := make([]*command.Session, len(late))
+	for i, c := range late {
+		sessions[i] = c.sess
+	}
+	s.commands.Together(sessions)
+}
+
 func (l *loop) answersAtOnce(late []*client) bool {
 	for _, c := range late {
 		if !l.server.commands.EndsAtOnce(c.sess) {
@@ -307,8 +319,10 @@ func (c *client) step() (next outcome) {
 		return toOwn
 	case n == 0:
 		return toRest
-	case c.sess.Dirty():
+	case c.sess.Dirty() || c.sess.Quick():
 		return toAnswer
+	case !c.server.commands.EndsAtOnce(c.sess):
+		return toOwn // each waits for another node on its own
 	}
 	return c.reply()
 }

@@ -20,6 +20,7 @@ type Commands interface {
 	Dispatch(*command.Session, [][]byte, *reply.Writer)
 	EndUnit(*command.Session, *reply.Writer) error
 	EndsAtOnce(*command.Session) bool
+	Together([]*command.Session)
 }
 
 // Server is the front end. Use: New, Listen, Start, and in the end Shutdown. Its methods are

@@ -261,6 +261,7 @@ func (c *client) command(frame []byte, kind frameKind) error {
 	c.ws.args = args
 	c.w.Proto = c.sess.Proto()
 	c.executed++
+	c.sess.Frame = frame
 	c.server.commands.Dispatch(c.sess, args, &c.w)
 	c.unblocked()
 	return nil
@@ -316,6 +317,22 @@ func (c *client) commit() {
 		c.mayBlock()
 	}
 	_ = c.server.commands.EndUnit(c.sess, &c.w)
+	c.unblocked()
+}
+
+// Yield implements command.Conn.
+func (c *client) Yield() { c.mayBlock() }
+
+// Send implements command.Conn.
+func (c *client) Send(wait bool) error {
+	c.mayBlock()
+	if err := c.sendReplies(); err != nil {
+		return err
+	}
+	if wait && !c.settle() {
+		return errClosed
+	}
+	return nil
 }
 
 // Flush implements command.Conn: the session's replies are sent, and from now on until the command

@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"replication/fullsync":      {"engine", "engine/vfs", "engine/wal", "replication/link"},
 	"keyspace":                  {"engine", "engine/base", "glob"},
 	"command":                   {"keyspace", "engine", "config", "reply", "glob"},
+	"proxy":                     {"command", "reply"},
 	"resp":                      {"command", "config", "reply"},
 	"cmd/corecache":             {"resp", "command", "keyspace", "engine", "engine/sstable", "engine/vfs", "engine/wal", "config"},
 	"integration":               {},
