@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -278,7 +279,7 @@ func (c *caller) execute(one call) (o outcome, err error) {
 	case "set":
 		err = c.client.Set(ctx, one.key, one.n, 0).Err()
 	case "getset":
-		o, err = number(c.client.GetSet(ctx, one.key, one.n))
+		o, err = number(c.client.SetArgs(ctx, one.key, one.n, redis.SetArgs{Get: true}))
 	case "del":
 		var n int64
 		n, err = c.client.Del(ctx, one.key).Result()
@@ -314,11 +315,15 @@ func (c *caller) compareAndSet(one call) (done bool, err error) {
 	return done, err
 }
 
-func number(cmd *redis.StringCmd) (outcome, error) {
-	n, err := cmd.Int64()
+func number(cmd interface{ Result() (string, error) }) (outcome, error) {
+	text, err := cmd.Result()
 	if errors.Is(err, redis.Nil) {
 		return outcome{}, nil
 	}
+	if err != nil {
+		return outcome{}, err
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
 	return outcome{found: true, n: n}, err
 }
 

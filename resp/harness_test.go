@@ -91,6 +91,18 @@ func (f *testCommands) Dispatch(sess *command.Session, args [][]byte, w *reply.W
 			w.Simple("GONE")
 			f.running <- nil
 		}
+	case "NAP": // waits for a moment
+		sess.Conn.Flush()
+		w.Reset()
+		select {
+		case <-time.After(time.Millisecond):
+		case <-sess.Conn.Done():
+		}
+		w.Simple("AWAKE")
+	case "HANG": // waits for the end of its client
+		sess.Conn.Flush()
+		w.Reset()
+		<-sess.Conn.Done()
 	case "WRITE": // has to be committed
 		sess.LastWrite++
 		w.OK()
@@ -138,7 +150,7 @@ func startImpatient(t *testing.T, stall time.Duration, change func(*Settings, *A
 		change(&set, &addr)
 	}
 	s := New(f, set, log)
-	s.stall, s.handshake, s.watching = stall, stall, testWatching
+	s.stall, s.linger, s.handshake, s.watching = stall, stall, stall, testWatching
 	if err := s.Listen(addr); err != nil {
 		t.Fatal(err)
 	}

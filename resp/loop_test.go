@@ -20,7 +20,7 @@ func TestWithoutLoop(t *testing.T) {
 	testLoops = -1
 	for name, test := range map[string]func(*testing.T){
 		"Hostile": TestHostileInput, "Split": TestSplitAtEveryByteOnTheWire, "Unit": TestPipelineIsOneUnit,
-		"HalfClose": TestHalfClose, "Pipeline": TestLongPipeline, "NeverReading": TestNeverReadingClient,
+		"HalfClose": TestHalfClose, "HalfCloseMuch": TestHalfCloseBehindMuch, "Pipeline": TestLongPipeline, "NeverReading": TestNeverReadingClient,
 		"Idle": TestIdleTimeout, "Pushed": TestPushBesideReplies, "Disconnect": TestDisconnectWhileBlocked,
 		"Blocking": TestGoOnAfterBlocking, "Shutdown": TestShutdownFinishesUnits, "Panic": TestPanicEndsOnlyItsClient,
 	} {
