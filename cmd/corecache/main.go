@@ -46,6 +46,9 @@ func start(args []string) error {
 	case err != nil:
 		return fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
+	if c.String("zookeeper") != "" {
+		return errors.New("zookeeper is set, but this version can not join a cluster yet: it would be a server on its own")
+	}
 	log := logrus.New()
 	file, err := openLog(log, c)
 	if err != nil {
