@@ -8,7 +8,7 @@ SOAKTIME    ?= 30m
 SIMULATE    ?= 10m
 
 # Packages whose tests also run under the race detector in make test.
-RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./election ./engine/... ./replication/...
+RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./proxy ./election ./engine/... ./replication/...
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test check setup bench fuzz soak simulate example clean
@@ -44,10 +44,11 @@ bench: setup build ## compare with Pebble, Badger, goleveldb and redis-server
 fuzz: ## run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz $(FUZZTIME)
 
-soak: setup ## the long rounds: millions of operations on models, crashes, every byte damaged, kills, large data, ZooKeeper cut off (SOAKTIME=30m)
+soak: setup ## the long rounds: millions of operations on models, crashes, every byte damaged, kills, large data, crowds of clients, ZooKeeper cut off (SOAKTIME=30m)
 	$(GO) test -count=1 -timeout 0 -run '^(TestModel|TestCrash|TestFault|TestDiskFull|TestEveryByteFlipped)$$' ./engine \
 		-model.seeds=500 -model.ops=5000 -crash.runs=1000 -damage.stride=1
 	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./keyspace -model.steps=50000
+	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -race -count=1 -timeout 0 -v -run '^TestStress' ./resp
 	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -p 1 -count=1 -timeout 0 -v ./integration ./election
 
 simulate: ## random schedules of the replication protocol: SIMULATE=10m or a count, SEED= of the first; SIMULATE=1 SEED=x replays x

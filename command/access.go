@@ -32,13 +32,21 @@ func (c *Call) readTogether(keys [][]byte, f func(t *keyspace.Txn) error) {
 }
 
 // update runs f with the keys locked, and applies what it has written. An error of f becomes the reply,
-// and nothing is written.
+// and nothing is written. f may be run twice, if the turn for a large reply has to be waited for between.
 func (c *Call) update(keys [][]byte, f func(t *keyspace.Txn) error) {
 	if c.Txn != nil {
 		c.runInMulti(f)
 		return
 	}
-	c.conclude(c.Keyspace.Begin(c.Session.DB(), c.Now, keys...), f)
+	err := c.attempt(c.Keyspace.Begin(c.Session.DB(), c.Now, keys...), f)
+	if errors.Is(err, errReplyBusy) { // nothing is written yet, and nothing locked any more: so it may wait
+		if err = c.beginLargeReply(c.Session); err == nil {
+			err = c.attempt(c.Keyspace.Begin(c.Session.DB(), c.Now, keys...), f)
+		}
+	}
+	if err != nil {
+		c.fail(err)
+	}
 }
 
 // updateAll is update with all keys of all databases locked.
@@ -57,14 +65,21 @@ func (c *Call) runInMulti(f func(t *keyspace.Txn) error) {
 	if err := f(c.Txn); err != nil {
 		c.Out.Truncate(start)
 		c.fail(err)
-		if replyText(err) == "" {
+		if replyText(err) == "" || errors.Is(err, errReplyBusy) {
 			c.Txn.Fail(err)
 		}
 	}
 }
 
-// conclude runs f and ends t.
+// conclude runs f and ends t. An error of f becomes the reply.
 func (c *Call) conclude(t *keyspace.Txn, f func(t *keyspace.Txn) error) {
+	if err := c.attempt(t, f); err != nil {
+		c.fail(err)
+	}
+}
+
+// attempt runs f and ends t. An error of f is returned, and leaves no reply.
+func (c *Call) attempt(t *keyspace.Txn, f func(t *keyspace.Txn) error) error {
 	start := c.Out.Len()
 	running := true
 	defer func() {
@@ -77,16 +92,16 @@ func (c *Call) conclude(t *keyspace.Txn, f func(t *keyspace.Txn) error) {
 	if err != nil {
 		c.Wrote(t.Discard())
 		c.Out.Truncate(start)
-		c.fail(err)
-		return
+		return err
 	}
 	seq, err := t.Commit()
 	if err != nil {
 		c.Out.Truncate(start)
 		c.WriteFailed(err)
-		return
+		return nil
 	}
 	c.Wrote(seq)
+	return nil
 }
 
 // fail replies to an error of the keyspace.

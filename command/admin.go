@@ -82,6 +82,9 @@ func (c *Call) waitInVain(d time.Duration) bool {
 	case waitUnblocked:
 		c.Out.Error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 		return false
+	case waitDeposed:
+		c.refuseDeposed()
+		return false
 	case waitGone:
 		c.Session.CloseAfterReply()
 		return false
@@ -133,7 +136,7 @@ func (c *Call) syncedToDisk(force bool) bool {
 	if force {
 		return c.DB.Sync() == nil
 	}
-	return c.Config.String("appendfsync") == "always"
+	return c.Session.LastWrite <= c.DB.Synced()
 }
 
 // replicationOffset is the position of the log that replicas would follow.
@@ -190,7 +193,7 @@ var clusterTips = map[string][]string{
 }
 
 var clusterCommand = Command{
-	Name: "cluster", Arity: -2, Group: "cluster", Since: "3.0.0", Complexity: "Depends on subcommand.",
+	Name: "cluster", Arity: -2, Flags: nodeLocal, Group: "cluster", Since: "3.0.0", Complexity: "Depends on subcommand.",
 	Summary: "A container for commands of Redis Cluster.",
 	Sub: []Command{
 		clusterSub("info", 2, Stale, "3.0.0", "", "Describes the cluster."),
@@ -218,7 +221,7 @@ const (
 var latencyTips = []string{"nondeterministic_output", "request_policy:all_nodes", "response_policy:special"}
 
 var latencyCommand = Command{
-	Name: "latency", Arity: -2, Group: "server", Since: "2.8.13", Complexity: "Depends on subcommand.",
+	Name: "latency", Arity: -2, Flags: nodeLocal, Group: "server", Since: "2.8.13", Complexity: "Depends on subcommand.",
 	Summary: "A container for commands about latency.",
 	Sub: []Command{
 		{Name: "doctor", Arity: 2, Flags: adminFlags, Handler: latencyDoctor, Since: "2.8.13", Complexity: "O(1)",
@@ -253,7 +256,7 @@ var latencyHelp = []string{
 const slowlogFlags = Admin | Loading | Stale
 
 var slowlogCommand = Command{
-	Name: "slowlog", Arity: -2, Group: "server", Since: "2.2.12", Complexity: "Depends on subcommand.",
+	Name: "slowlog", Arity: -2, Flags: nodeLocal, Group: "server", Since: "2.2.12", Complexity: "Depends on subcommand.",
 	Summary: "A container for commands about slow commands.",
 	Sub: []Command{
 		{Name: "get", Arity: -2, Flags: slowlogFlags, Handler: slowlogGet, Since: "2.2.12",
@@ -277,41 +280,41 @@ var slowlogHelp = []string{
 }
 
 var serverCommands = []Command{
-	{Name: "info", Arity: -1, Flags: Loading | Stale, Categories: CatDangerous, Handler: info, Group: "server", Since: "1.0.0",
+	{Name: "info", Arity: -1, Flags: Loading | Stale | nodeLocal, Categories: CatDangerous, Handler: info, Group: "server", Since: "1.0.0",
 		Complexity: "O(1)", Syntax: "[section [section ...]]", Summary: "Describes the server in numbers.",
 		History: []string{"7.0.0: Takes several sections."},
 		Tips:    []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"}},
-	{Name: "time", Arity: 1, Flags: Loading | Stale | Fast, Handler: timeOfDay, Group: "server", Since: "2.6.0", Complexity: "O(1)",
+	{Name: "time", Arity: 1, Flags: Loading | Stale | Fast | nodeLocal, Handler: timeOfDay, Group: "server", Since: "2.6.0", Complexity: "O(1)",
 		Summary: "Returns the server's time.", Tips: []string{"nondeterministic_output"}},
-	{Name: "role", Arity: 1, Flags: NoScript | Loading | Stale | Fast, Categories: CatAdmin | CatDangerous, Handler: role,
+	{Name: "role", Arity: 1, Flags: NoScript | Loading | Stale | Fast | nodeLocal, Categories: CatAdmin | CatDangerous, Handler: role,
 		Group: "server", Since: "2.8.12", Complexity: "O(1)", Summary: "Returns the role of the server in replication."},
-	{Name: "monitor", Arity: 1, Flags: adminFlags, Handler: monitor, Group: "server", Since: "1.0.0",
+	{Name: "monitor", Arity: 1, Flags: adminFlags | nodeLocal, Handler: monitor, Group: "server", Since: "1.0.0",
 		Summary: "Shows every command that the server executes."},
-	{Name: "lastsave", Arity: 1, Flags: Loading | Stale | Fast, Categories: CatAdmin | CatDangerous, Handler: lastSave,
+	{Name: "lastsave", Arity: 1, Flags: Loading | Stale | Fast | nodeLocal, Categories: CatAdmin | CatDangerous, Handler: lastSave,
 		Group: "server", Since: "1.0.0", Complexity: "O(1)", Summary: "Returns the time of the last checkpoint.",
 		Tips: []string{"nondeterministic_output"}},
-	{Name: "save", Arity: 1, Flags: saveFlags | NoMulti, Handler: save, Group: "server", Since: "1.0.0",
+	{Name: "save", Arity: 1, Flags: saveFlags | NoMulti | nodeLocal, Handler: save, Group: "server", Since: "1.0.0",
 		Complexity: "O(N) where N is the number of files of the data", Summary: "Saves a checkpoint."},
-	{Name: "bgsave", Arity: -1, Flags: saveFlags, Handler: bgsave, Group: "server", Since: "1.0.0", Complexity: "O(1)", Syntax: "[SCHEDULE]",
+	{Name: "bgsave", Arity: -1, Flags: saveFlags | nodeLocal, Handler: bgsave, Group: "server", Since: "1.0.0", Complexity: "O(1)", Syntax: "[SCHEDULE]",
 		Summary: "Saves a checkpoint in the background.", History: []string{"3.2.2: Takes SCHEDULE."}},
-	{Name: "bgrewriteaof", Arity: 1, Flags: saveFlags, Handler: bgRewriteAOF, Group: "server", Since: "1.0.0", Complexity: "O(1)",
+	{Name: "bgrewriteaof", Arity: 1, Flags: saveFlags | nodeLocal, Handler: bgRewriteAOF, Group: "server", Since: "1.0.0", Complexity: "O(1)",
 		Summary: "Flushes memory to tables, so that less of the log has to be replayed after a crash."},
-	{Name: "shutdown", Arity: -1, Flags: adminFlags | NoMulti | AllowBusy, Handler: shutdown, Group: "server", Since: "1.0.0",
+	{Name: "shutdown", Arity: -1, Flags: adminFlags | NoMulti | AllowBusy | nodeLocal, Handler: shutdown, Group: "server", Since: "1.0.0",
 		Complexity: "O(1), O(N) with SAVE where N is the number of files of the data", Syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
 		Summary: "Stops the server in good order.", History: []string{"7.0.0: Takes NOW, FORCE and ABORT."}},
-	{Name: "wait", Arity: 3, Flags: NoScript, Categories: CatConnection, Handler: waitReplicas, Group: "generic", Since: "3.0.0",
+	{Name: "wait", Arity: 3, Flags: NoScript, Categories: CatConnection, Handler: waitReplicas, kind: RequestRead, Group: "generic", Since: "3.0.0",
 		Complexity: "O(1)", Syntax: "numreplicas timeout", Summary: "Waits until replicas have the connection's writes.",
 		Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}},
-	{Name: "waitaof", Arity: 4, Flags: NoScript, Categories: CatConnection, Handler: waitAOF, Group: "generic", Since: "7.2.0",
+	{Name: "waitaof", Arity: 4, Flags: NoScript, Categories: CatConnection, Handler: waitAOF, kind: RequestRead, Group: "generic", Since: "7.2.0",
 		Complexity: "O(1)", Syntax: "numlocal numreplicas timeout", Summary: "Waits until the connection's writes are on disk.",
 		Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}},
-	{Name: "replicaof", Arity: 3, Flags: Admin | NoScript | Stale | NoAsyncLoading, Handler: replicaOf, Group: "server", Since: "5.0.0",
+	{Name: "replicaof", Arity: 3, Flags: Admin | NoScript | Stale | NoAsyncLoading | nodeLocal, Handler: replicaOf, Group: "server", Since: "5.0.0",
 		Complexity: "O(1)", Syntax: "<args: <host-port: host port> | <no-one: NO ONE>>", Summary: "Makes the server a replica or a master."},
-	{Name: "slaveof", Arity: 3, Flags: Admin | NoScript | Stale | NoAsyncLoading, Handler: replicaOf, Group: "server", Since: "1.0.0",
+	{Name: "slaveof", Arity: 3, Flags: Admin | NoScript | Stale | NoAsyncLoading | nodeLocal, Handler: replicaOf, Group: "server", Since: "1.0.0",
 		Complexity: "O(1)", Syntax: "<args: <host-port: host port> | <no-one: NO ONE>>", Summary: "An old name of REPLICAOF.", Deprecated: "5.0.0: `REPLICAOF`"},
-	{Name: "lolwut", Arity: -1, Flags: ReadOnly | Fast, Handler: lolwut, Group: "server", Since: "5.0.0", Syntax: "[VERSION version]",
+	{Name: "lolwut", Arity: -1, Flags: ReadOnly | Fast | nodeLocal, Handler: lolwut, Group: "server", Since: "5.0.0", Syntax: "[VERSION version]",
 		Summary: "Draws a picture and says the version."},
-	{Name: "debug", Arity: -2, Flags: adminFlags | Protected, Handler: debugCommand, Group: "server", Since: "1.0.0",
+	{Name: "debug", Arity: -2, Flags: adminFlags | Protected, Handler: debugCommand, stays: debugStays, Group: "server", Since: "1.0.0",
 		Complexity: "Depends on subcommand.", Summary: "Helps to test clients and the server."},
 	configCommand, commandCommand, memoryCommand, latencyCommand, slowlogCommand, clusterCommand,
 }

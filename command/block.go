@@ -21,6 +21,7 @@ const (
 	waitTimeout                     // time is over, or CLIENT UNBLOCK ... TIMEOUT
 	waitUnblocked                   // CLIENT UNBLOCK ... ERROR
 	waitGone                        // the client has gone or the server closes
+	waitDeposed                     // the command was executed because this node led, which is over: see refuseDeposed
 )
 
 // wait blocks the call until event is closed or sends, at most for d (0 = without end), or until CLIENT UNBLOCK
@@ -32,7 +33,10 @@ func (c *Call) wait(event <-chan struct{}, d time.Duration) waitResult {
 
 // waitFor is wait with the channel on which CLIENT UNBLOCK wakes the call, nil where it has no say.
 func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool) waitResult {
-	sess := c.Session
+	sess, term := c.Session, c.Session.unit.term
+	if c.splicing {
+		return waitTimeout
+	}
 	c.EndUnit(sess, c.Out)
 	sess.Conn.Flush()
 	c.start = len(c.Out.Buf)
@@ -48,20 +52,42 @@ func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool)
 		defer t.Stop()
 		timeout = t.C
 	}
-	select {
-	case <-event:
-		return waitDone
-	case <-timeout:
-		return waitTimeout
-	case isError := <-wake:
-		if isError {
-			return waitUnblocked
+	for {
+		var changed <-chan struct{}
+		if term != 0 && wake != nil && !c.staysHere() { // after a pause it is decided anew who executes the call
+			if changed = c.cluster.Changed(); c.cluster.Leads() != term && c.follows() {
+				c.led = false // it had no effect
+				return waitDeposed
+			}
 		}
-		return waitTimeout
-	case <-sess.Conn.Done():
-	case <-c.quit:
+		select {
+		case <-changed:
+			continue
+		case <-event:
+			return waitDone
+		case <-timeout:
+			return waitTimeout
+		case isError := <-wake:
+			if isError {
+				return waitUnblocked
+			}
+			return waitTimeout
+		case <-sess.Conn.Done():
+		case <-c.quit:
+		}
+		return waitGone
 	}
-	return waitGone
+}
+
+// refuseDeposed replies to a command that has waited in vain and had no effect: another node leads now. A node that has forwarded
+// the command sends it there.
+func (c *Call) refuseDeposed() {
+	if c.Session.origin.Load() != nil {
+		c.Session.refused = true
+		c.Out.Error(ErrNoLeader)
+		return
+	}
+	c.Out.Error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")
 }
 
 // unblockable lets CLIENT UNBLOCK wake the session once, until it is no longer blocked.

@@ -299,7 +299,7 @@ const (
 )
 
 var clientCommand = Command{
-	Name: "client", Arity: -2, Group: "connection", Since: "2.4.0", Complexity: "Depends on subcommand.",
+	Name: "client", Arity: -2, Flags: nodeLocal, Group: "connection", Since: "2.4.0", Complexity: "Depends on subcommand.",
 	Summary: "A container for commands about client connections.",
 	Sub: []Command{
 		{Name: "id", Arity: 2, Flags: clientFlags, Categories: CatConnection, Handler: clientID,

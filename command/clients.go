@@ -61,6 +61,16 @@ func (cl *clients) watching() (n int) {
 	return n
 }
 
+// proxied counts the connections of nodes that forward commands.
+func (cl *clients) proxied() (n int) {
+	for _, sess := range cl.all() {
+		if sess.origin.Load() != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // all returns the sessions in order of their IDs, without those which are being closed by CLIENT KILL.
 func (cl *clients) all() []*Session {
 	cl.mu.Lock()
@@ -111,8 +121,8 @@ func (f *clientFilter) match(sess, me *Session) bool {
 	switch {
 	case f.ids != nil && !f.ids[sess.ID],
 		f.class != typeAny && f.class != sess.class(),
-		f.addr != "" && f.addr != sess.Conn.RemoteAddr(),
-		f.laddr != "" && f.laddr != sess.Conn.LocalAddr(),
+		f.addr != "" && f.addr != sess.RemoteAddr(),
+		f.laddr != "" && f.laddr != sess.LocalAddr(),
 		f.user != "" && (f.user != defaultUser || !sess.authenticated.Load()),
 		f.skipMe && sess == me:
 		return false
@@ -149,7 +159,7 @@ func (sess *Session) describe() string {
 	}
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d"+
 		" qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=%d rbs=%d rbp=%d obl=%d oll=0 omem=0 tot-mem=%d events=%s cmd=%s user=%s redir=-1 resp=%d lib-name=%s lib-ver=%s",
-		sess.ID, sess.Conn.RemoteAddr(), sess.Conn.LocalAddr(), sess.Conn.FD(), name, age, idle, sess.flagLetters(), sess.DB(), sess.queued.Load(),
+		sess.ID, sess.RemoteAddr(), sess.LocalAddr(), sess.Conn.FD(), name, age, idle, sess.flagLetters(), sess.DB(), sess.queued.Load(),
 		u.QueryBuffer, u.QueryFree, multiMem, u.OutputBuffer, u.OutputBuffer, u.OutputBuffer,
 		sess.memory(u), events, cmd, defaultUser, sess.Proto(), libName, libVer)
 }
@@ -171,7 +181,7 @@ func (sess *Session) flagLetters() string {
 	add(sess.monitor.Load(), 'O')
 	add(sess.queued.Load() >= 0, 'x')
 	add(sess.blocked.Load(), 'b')
-	add(strings.HasPrefix(sess.Conn.RemoteAddr(), "/"), 'U')
+	add(strings.HasPrefix(sess.RemoteAddr(), "/"), 'U')
 	add(sess.noEvict.Load(), 'e')
 	add(sess.noTouch.Load(), 'T')
 	if b.Len() == 0 {

@@ -1,5 +1,11 @@
 package command
 
+import (
+	"slices"
+
+	"github.com/gtinside/corecache/reply"
+)
+
 // Cluster tells a node of a cluster who leads. Its methods are called for every unit: they neither block nor allocate.
 type Cluster interface {
 	// Self is the id of this node.
@@ -17,7 +23,68 @@ type Cluster interface {
 	Changed() <-chan struct{}
 }
 
+// Proxy makes upstreams.
+type Proxy interface {
+	// NewUpstream is called when a session forwards its first command. It does not block.
+	NewUpstream(*Session) Upstream
+	// Together may begin the exchanges of several sessions, which then follow in the same order, on the same goroutine.
+	Together([]Upstream)
+}
+
+// Upstream carries the commands of one session to the node that leads. Only the session's goroutine calls it.
+type Upstream interface {
+	// Forward takes a request for the next Exchange. It copies what it keeps of it, and does not block.
+	Forward(*Request)
+	// Pending reports whether there are requests to exchange.
+	Pending() bool
+	// Quick reports whether the exchange may be one of several.
+	Quick() bool
+	// Exchange sends the pending requests, waits for their replies and puts them at their places between the replies in w, of which
+	// it may send parts (Conn.Send, Conn.Flush). Each request gets a reply, if only an error, as long as the client is there.
+	Exchange(w *reply.Writer)
+	// Watching reports whether the session watches keys by WATCH requests, also when the connection which knew of them is lost.
+	Watching() bool
+	// Unwatch forgets watched keys, those of pending requests as well.
+	Unwatch()
+	// Close gives the connection up.
+	Close()
+}
+
+// Request is a command on its way to the node that leads.
+type Request struct {
+	Frame []byte   // as the client has sent it; nil = to be encoded from Args
+	Args  [][]byte // the command
+	At    int      // where in the replies of the unit its own belongs
+	DB    int      // the database it is for
+	Proto int      // the version of RESP that its reply is to have
+
+	Kind  RequestKind
+	Mute  bool     // the client gets no reply
+	Quick bool     // it takes no longer than others can wait
+	Queue []Queued // RequestExec: what MULTI has queued; kept until it is answered
+
+	// Done, if set, gets the complete reply instead of w and writes what the client gets. What the leader knows of
+	// the session (database, version of RESP) may have changed with the request.
+	Done func(w *reply.Writer, encoded []byte)
+}
+
+// RequestKind says what may be done when the outcome of a request is unknown.
+type RequestKind uint8
+
 const (
+	RequestWrite   RequestKind = iota // must not be repeated
+	RequestRead                       // may be repeated
+	RequestWatch                      // WATCH: may be repeated
+	RequestUnwatch                    // UNWATCH: may be repeated
+	RequestExec                       // EXEC: goes with MULTI and the queue, must not be repeated
+)
+
+const (
+	// ErrNoLeader is the reply of a node that does not lead to a proxied session. The command was not executed, and none that comes
+	// behind it on this connection will be.
+	ErrNoLeader = "NOLEADER this node does not lead"
+	// ErrNoLeaderExec is the same for EXEC.
+	ErrNoLeaderExec = "EXECABORT Transaction discarded because of: " + ErrNoLeader
 	// ErrClusterDown is the beginning of the reply when no leader was found in time. The command was not executed.
 	ErrClusterDown = "CLUSTERDOWN no node leads: "
 	// ErrLeaderMoved is the reply to a read whose result may be stale, as the leader has changed meanwhile.
@@ -26,29 +93,67 @@ const (
 
 // staysHere reports whether a call concerns only this node.
 func (c *Call) staysHere() bool {
-	flags := c.effectiveFlags()
-	if c.Cmd.full == "exec" {
-		flags |= c.Session.Multi.flags
+	if c.Cmd.stays != nil {
+		return c.Cmd.stays(c)
 	}
-	return flags&(Write|ReadOnly|MayReplicate) == 0 && c.Cmd.full != "watch"
+	return c.Cmd.Flags&nodeLocal != 0
+}
+
+// goesAway reports whether a call is executed by another node.
+func (c *Call) goesAway() bool {
+	sess := c.Session
+	return c.cluster != nil && sess.unit.term == 0 && sess.origin.Load() == nil && !c.staysHere() && !c.readsReplica()
+}
+
+// readsReplica reports whether READONLY lets the call read what this node has. Behind a command of the same pipeline that was
+// forwarded it is forwarded, too, so that it does not overtake that.
+func (c *Call) readsReplica() bool {
+	return c.Session.readOnly && c.Cmd.Flags&ReadOnly != 0 && !c.Session.forwarding()
 }
 
 // admitInCluster is the last gate of a node in a cluster: what needs the leader is executed only by the leader.
 func (s *Server) admitInCluster(c *Call) bool {
-	if c.staysHere() || c.Session.unit.term != 0 {
+	sess := c.Session
+	switch {
+	case c.staysHere():
 		return true
+	case sess.refused: // an earlier command of the session was: the order must stay
+	case sess.unit.term != 0, c.readsReplica():
+		return true
+	case sess.origin.Load() == nil && s.proxy != nil:
+		s.forward(c)
+		return false
+	case sess.origin.Load() == nil:
+		return s.reject(c, ErrClusterDown+"this node has no proxy")
+	default:
+		sess.refused = true
 	}
-	id, addr := s.cluster.Leader()
-	if id == "" || id == s.cluster.Self() {
-		return s.reject(c, ErrClusterDown+"try again")
+	return s.reject(c, ErrNoLeader)
+}
+
+// deposed replies to a write that was admitted because this node led, and refused by the store because it does not any more.
+func (c *Call) deposed() {
+	switch {
+	case c.Session.origin.Load() == nil:
+		c.Out.Error(ErrLeaderMoved)
+	case c.Cmd.full == "exec":
+		c.Session.refused = true
+		c.Out.Error(ErrNoLeaderExec)
+	default:
+		c.Session.refused = true
+		c.Out.Error(ErrNoLeader)
 	}
-	return s.reject(c, ErrClusterDown+"this node follows "+id+" at "+addr)
 }
 
 // stillLeads is asked before the replies of a unit are released. Whatever was executed in a term that is over is not told: reads
 // may be stale, and the positions of writes may belong to other writes by now.
+//
+// A command that was admitted because this node led may have blocked, and gone on when it did not lead any more.
 func (s *Server) stillLeads(sess *Session) bool {
-	return sess.unit.term == 0 || s.cluster.Holds(sess.unit.term)
+	if sess.unit.term != 0 {
+		return s.cluster.Holds(sess.unit.term)
+	}
+	return !slices.ContainsFunc(sess.unit.marks, func(m mark) bool { return m.led })
 }
 
 // followCluster lets the keyspace delete expired keys by itself only while this node leads.
@@ -74,4 +179,22 @@ func (s *Server) follows() bool {
 	}
 	id, _ := s.cluster.Leader()
 	return id != s.cluster.Self()
+}
+
+func readOnly(c *Call) {
+	c.Session.readOnly = true
+	c.Out.OK()
+}
+
+func readWrite(c *Call) {
+	c.Session.readOnly = false
+	c.Out.OK()
+}
+
+// clusterOnlyCommands are rows that a node on its own does not have.
+var clusterOnlyCommands = []Command{
+	{Name: "readonly", Arity: 1, Flags: Loading | Stale | Fast | nodeLocal, Categories: CatConnection, Handler: readOnly,
+		Group: "cluster", Since: "3.0.0", Complexity: "O(1)", Summary: "Lets the connection read what this node has, which may be old."},
+	{Name: "readwrite", Arity: 1, Flags: Loading | Stale | Fast | nodeLocal, Categories: CatConnection, Handler: readWrite,
+		Group: "cluster", Since: "3.0.0", Complexity: "O(1)", Summary: "Ends what READONLY began."},
 }

@@ -78,7 +78,7 @@ func configResetStat(c *Call) {
 const configFlags = Admin | NoScript | Loading | Stale
 
 var configCommand = Command{
-	Name: "config", Arity: -2, Group: "server", Since: "2.0.0", Complexity: "Depends on subcommand.",
+	Name: "config", Arity: -2, Flags: nodeLocal, Group: "server", Since: "2.0.0", Complexity: "Depends on subcommand.",
 	Summary: "A container for commands about the configuration.",
 	Sub: []Command{
 		{Name: "get", Arity: -3, Flags: configFlags, Handler: configGet,

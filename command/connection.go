@@ -186,6 +186,7 @@ func reset(c *Call) {
 	c.monitors.remove(sess)
 	c.unwatch(sess)
 	sess.resetMulti()
+	sess.readOnly = false
 	sess.SetDB(0)
 	sess.setProto(2)
 	c.Out.Proto = 2
@@ -212,28 +213,28 @@ func validName(name []byte) bool {
 }
 
 var connectionCommands = []Command{
-	{Name: "ping", Arity: -1, Flags: Fast, Categories: CatConnection, Handler: ping,
+	{Name: "ping", Arity: -1, Flags: Fast | nodeLocal, Categories: CatConnection, Handler: ping,
 		Group: "connection", Since: "1.0.0", Complexity: "O(1)", Syntax: "[message]",
 		Summary: "Answers PONG, or the message, to show that the connection works.",
 		Tips:    []string{"request_policy:all_shards", "response_policy:all_succeeded"}},
-	{Name: "echo", Arity: 2, Flags: Fast | Loading | Stale, Categories: CatConnection, Handler: echo,
+	{Name: "echo", Arity: 2, Flags: Fast | Loading | Stale | nodeLocal, Categories: CatConnection, Handler: echo,
 		Group: "connection", Since: "1.0.0", Complexity: "O(1)", Syntax: "message",
 		Summary: "Answers the message."},
-	{Name: "auth", Arity: -2, Flags: NoScript | Loading | Stale | Fast | NoAuth | AllowBusy, Categories: CatConnection, Handler: auth,
+	{Name: "auth", Arity: -2, Flags: NoScript | Loading | Stale | Fast | NoAuth | AllowBusy | nodeLocal, Categories: CatConnection, Handler: auth,
 		Group: "connection", Since: "1.0.0", Complexity: "O(N) where N is the number of passwords of the user", Syntax: "[username] password",
 		Summary: "Authenticates the connection.", History: []string{"6.0.0: Takes a username."}},
-	{Name: "hello", Arity: -1, Flags: NoScript | Loading | Stale | Fast | NoAuth | AllowBusy, Categories: CatConnection, Handler: hello,
+	{Name: "hello", Arity: -1, Flags: NoScript | Loading | Stale | Fast | NoAuth | AllowBusy | nodeLocal | sessionState, Categories: CatConnection, Handler: hello,
 		Group: "connection", Since: "6.0.0", Complexity: "O(1)",
 		Syntax:  "[arguments: protover [AUTH username password] [SETNAME clientname]]",
 		Summary: "Shakes hands: chooses the protocol, authenticates, names the connection.",
 		History: []string{"6.2.0: protover is optional."}},
-	{Name: "select", Arity: 2, Flags: Loading | Stale | Fast, Categories: CatConnection, Handler: selectDB,
+	{Name: "select", Arity: 2, Flags: Loading | Stale | Fast | nodeLocal | sessionState, Categories: CatConnection, Handler: selectDB,
 		Group: "connection", Since: "1.0.0", Complexity: "O(1)", Syntax: "index",
 		Summary: "Changes the database of the connection."},
-	{Name: "quit", Arity: -1, Flags: NoScript | Loading | Stale | Fast | NoAuth | AllowBusy | anyTime, Categories: CatConnection, Handler: quit,
+	{Name: "quit", Arity: -1, Flags: NoScript | Loading | Stale | Fast | NoAuth | AllowBusy | anyTime | nodeLocal, Categories: CatConnection, Handler: quit,
 		Group: "connection", Since: "1.0.0", Complexity: "O(1)",
 		Summary: "Closes the connection after the pending replies.", Deprecated: "7.2.0: just closing the connection"},
-	{Name: "reset", Arity: 1, Flags: NoScript | Loading | Stale | Fast | NoAuth | AllowBusy | anyTime, Categories: CatConnection, Handler: reset,
+	{Name: "reset", Arity: 1, Flags: NoScript | Loading | Stale | Fast | NoAuth | AllowBusy | anyTime | nodeLocal, Categories: CatConnection, Handler: reset,
 		Group: "connection", Since: "6.2.0", Complexity: "O(1)",
 		Summary: "Brings the connection back to the state it began in."},
 	clientCommand,

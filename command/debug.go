@@ -90,6 +90,15 @@ func debugCommand(c *Call) {
 	sub.run(c)
 }
 
+// debugStays: DEBUG is about this process and what it has (DIGEST compares nodes), but for some subcommands on keys.
+func debugStays(c *Call) bool {
+	switch strings.ToLower(string(c.Args[1])) {
+	case "object", "sdslen", "listpack", "populate":
+		return false
+	}
+	return true
+}
+
 func debugOK(c *Call) { c.Out.OK() }
 
 // maxSleep bounds DEBUG SLEEP.

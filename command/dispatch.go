@@ -35,20 +35,21 @@ func (s *Server) Dispatch(sess *Session, args [][]byte, w *reply.Writer) {
 	c.Args, c.Out, c.Now = args, w, sess.unit.now
 	c.start, c.redacted = len(w.Buf), 0
 	c.Cmd = sess.names.find(s.table, args)
-	led, write := false, false
+	c.led = false
+	write := false
 	if s.admit(c) {
 		if sess.unit.term != 0 && !c.staysHere() {
-			led, write = true, c.effectiveFlags()&(Write|MayReplicate) != 0
+			c.led, write = true, c.effectiveFlags()&(Write|MayReplicate) != 0
 		}
 		s.execute(c)
 	}
 	if sess.replyMode != replyOn {
 		sess.muteReply(w, c.start)
 	}
-	if dirty := sess.LastWrite > sess.unit.committed; (dirty || led) && len(w.Buf) > c.start {
-		sess.unit.marks = append(sess.unit.marks, mark{c.start, len(w.Buf), dirty, led, write})
+	if dirty := sess.LastWrite > sess.unit.committed; (dirty || c.led) && len(w.Buf) > c.start {
+		sess.unit.marks = append(sess.unit.marks, mark{c.start, len(w.Buf), dirty, c.led, c.led && write})
 	}
-	c.Args, c.Out = nil, nil
+	c.Args, c.Out, sess.Frame = nil, nil, nil
 }
 
 // beginUnit reads the clocks for a new unit.
@@ -85,11 +86,15 @@ func (s *Server) Wait(sess *Session) error {
 // replaced by an error which says that the outcome is unknown: a write may have happened, and a
 // later read may have seen it. The error is also returned.
 //
-// In a cluster, when this node does not lead any more, the replies of what it has executed as the leader are replaced.
+// In a cluster it waits for the replies of commands that were forwarded; and when this node does not lead any more,
+// the replies of what it has executed as the leader are replaced.
 func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 	s.finishUnit(sess)
 	if sess.unit.term != 0 {
 		defer sess.led.Store(false)
+	}
+	if sess.forwarding() {
+		s.exchange(sess, w)
 	}
 	if sess.largeReply {
 		defer s.endLargeReply(sess)
@@ -111,7 +116,7 @@ func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 
 // EndsAtOnce reports whether EndUnit will not wait for a disk or for other machines.
 func (s *Server) EndsAtOnce(sess *Session) bool {
-	return !sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite)
+	return !sess.forwarding() && (!sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite))
 }
 
 // waitCommit is Wait, watched by the latency monitor.
@@ -135,15 +140,18 @@ func (s *Server) finishUnit(sess *Session) {
 
 const errLoading = "LOADING Redis is loading the dataset in memory"
 
-// outcomeUnknown is the prefix of errors about writes which may or may not have happened.
-const outcomeUnknown = "UNKNOWN the outcome of this command is unknown, it may have been executed: "
+// ErrOutcomeUnknown is the prefix of errors about writes which may or may not have happened.
+const ErrOutcomeUnknown = "UNKNOWN the outcome of this command is unknown, it may have been executed: "
 
 var errDeposed = errors.New("the leader has changed")
 
 // replaceReplies replaces what must not be released. cause is the error of the commit; nil: the node leads no more.
 func (s *Server) replaceReplies(sess *Session, w *reply.Writer, cause error) {
 	lost := !s.stillLeads(sess)
-	unknown, stale := outcomeUnknown+cmp.Or(cause, errDeposed).Error(), ErrLeaderMoved
+	unknown, stale := ErrOutcomeUnknown+cmp.Or(cause, errDeposed).Error(), ErrLeaderMoved
+	if lost && sess.origin.Load() != nil {
+		stale, sess.refused = ErrNoLeader, true
+	}
 	old := append([]byte(nil), w.Buf...)
 	pos := 0
 	w.Buf = w.Buf[:0]
@@ -218,6 +226,9 @@ func (s *Server) enqueue(c *Call) {
 func (s *Server) admitSpecial(c *Call) bool {
 	gates := s.gates.Load()
 	flags := c.effectiveFlags()
+	if c.goesAway() {
+		return s.waitPause(c)
+	}
 	if gates&gateWritesRefused != 0 && (flags&Write != 0 || c.Cmd.full == "ping") {
 		return s.reject(c, misconf(*s.refused.Load()))
 	}
@@ -271,11 +282,11 @@ func (s *Server) rejectUnknown(c *Call) bool {
 	return s.reject(c, b.String())
 }
 
-// rejectHTTP closes a connection over which a browser was tricked to send a request.
+// rejectHTTP closes a connection over which a browser was tricked to send a request, without the replies that wait.
 func (s *Server) rejectHTTP(c *Call) bool {
-	c.Session.CloseAfterReply()
+	c.Session.Kill()
 	if s.logged.allow(s.nanos()) {
-		s.Log.WithField("addr", c.Session.Conn.RemoteAddr()).
+		s.Log.WithField("addr", c.Session.RemoteAddr()).
 			Warn("Possible SECURITY ATTACK detected: somebody sends an HTTP request, perhaps by cross protocol scripting. Connection closed.")
 	}
 	return false
@@ -365,15 +376,19 @@ func misconf(err error) string {
 func (c *Call) WriteFailed(err error) {
 	if errors.Is(err, engine.ErrReadOnly) {
 		c.refuseWrites(err)
-		c.Out.Error(outcomeUnknown + err.Error())
+		c.Out.Error(ErrOutcomeUnknown + err.Error())
 		return
 	}
 	if errors.Is(err, engine.ErrRefused) { // this node has ceased to lead since the command began
-		c.Out.Error(ErrLeaderMoved)
+		c.deposed()
 		return
 	}
 	if errors.Is(err, errPanic) {
 		c.Out.Error("EXECABORT Transaction discarded because of: " + errPanic.Error())
+		return
+	}
+	if errors.Is(err, errReplyBusy) {
+		c.Out.Error("EXECABORT Transaction discarded because of: " + strings.TrimPrefix(replyText(errReplyBusy), "ERR "))
 		return
 	}
 	c.Out.Error(misconf(err))

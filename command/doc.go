@@ -12,7 +12,8 @@
 // and clients.go (connections), string.go, key.go and transaction.go (data, through
 // access.go), admin.go, config.go, info.go, memory.go, persistence.go, debug.go and digest.go (the
 // server), introspect.go, syntax.go and keys.go (COMMAND), stats.go, slowlog.go, latency.go
-// and monitor.go (watching), block.go (whatever makes a client wait).
+// and monitor.go (watching), block.go (whatever makes a client wait). What a node of a cluster does with commands when it does not lead:
+// cluster.go (who executes a command), forward.go (its way to the leader), proxied.go (its arrival there).
 //
 // # Units
 //

@@ -98,6 +98,9 @@ func (c *testConn) Flush() error {
 	return nil
 }
 
+func (c *testConn) Send(bool) error { return c.Flush() }
+func (c *testConn) Yield()          {}
+
 func (c *testConn) Kill()                 { c.once.Do(func() { close(c.done) }) }
 func (c *testConn) Done() <-chan struct{} { return c.done }
 

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gtinside/corecache/engine"
 )
@@ -120,22 +121,11 @@ func infoServer(w *infoWriter) {
 
 // systemName is what uname -srm prints.
 func systemName() string {
-	var u syscall.Utsname
-	if syscall.Uname(&u) != nil {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
 		return runtime.GOOS + " " + runtime.GOARCH
 	}
-	return unameField(u.Sysname) + " " + unameField(u.Release) + " " + unameField(u.Machine)
-}
-
-func unameField[T int8 | uint8](field [65]T) string {
-	var b []byte
-	for _, ch := range field {
-		if ch == 0 {
-			break
-		}
-		b = append(b, byte(ch))
-	}
-	return string(b)
+	return cString(u.Sysname[:]) + " " + cString(u.Release[:]) + " " + cString(u.Machine[:])
 }
 
 func executable() string {
@@ -149,7 +139,7 @@ func executable() string {
 func infoClients(w *infoWriter) {
 	front := w.front()
 	w.line("connected_clients", w.clients.len())
-	w.line("cluster_connections", 0)
+	w.line("cluster_connections", w.clients.proxied())
 	w.line("maxclients", w.Config.Int("maxclients"))
 	w.line("client_recent_max_input_buffer", front.MaxInput)
 	w.line("client_recent_max_output_buffer", front.MaxOutput)
@@ -346,6 +336,9 @@ func infoStats(w *infoWriter) {
 		w.line(name, 0)
 	}
 	w.line("total_error_replies", w.stats.errors.Load())
+	if w.cluster != nil {
+		w.line("total_forwarded_commands", w.stats.forwarded.Load())
+	}
 	w.line("acl_access_denied_auth", w.stats.denied.Load())
 	w.line("acl_access_denied_cmd", 0)
 	w.line("acl_access_denied_key", 0)
@@ -362,8 +355,8 @@ func infoStats(w *infoWriter) {
 }
 
 func infoCPU(w *infoWriter) {
-	var self, children syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) != nil || syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children) != nil {
+	var self, children unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &self) != nil || unix.Getrusage(unix.RUSAGE_CHILDREN, &children) != nil {
 		return
 	}
 	w.line("used_cpu_sys", seconds(self.Stime))
@@ -374,7 +367,7 @@ func infoCPU(w *infoWriter) {
 	w.line("used_cpu_user_main_thread", seconds(self.Utime))
 }
 
-func seconds(t syscall.Timeval) string { return fmt.Sprintf("%d.%06d", t.Sec, t.Usec) }
+func seconds(t unix.Timeval) string { return fmt.Sprintf("%d.%06d", t.Sec, t.Usec) }
 
 func infoModules(*infoWriter) {}
 

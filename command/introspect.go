@@ -389,7 +389,7 @@ var commandHelp = []string{
 }
 
 var commandCommand = Command{
-	Name: "command", Arity: -1, Flags: Loading | Stale, Categories: CatConnection, Handler: commandAll,
+	Name: "command", Arity: -1, Flags: Loading | Stale | nodeLocal, Categories: CatConnection, Handler: commandAll,
 	Group: "server", Since: "2.8.13", Complexity: "O(N) where N is the total number of commands",
 	Summary: "Describes all commands.", Tips: []string{"nondeterministic_output_order"},
 	Sub: []Command{

@@ -229,7 +229,7 @@ func keysCommand(c *Call) {
 		var full error
 		err := t.Keys(func(key []byte) bool {
 			if glob.Match(pattern, key) {
-				if full = c.replyRoom(int64(len(key))); full != nil {
+				if full = c.replyRoom(t, int64(len(key))); full != nil {
 					return false
 				}
 				c.Out.Bulk(key)
@@ -304,7 +304,7 @@ func scan(c *Call) {
 		o.match = nil
 	}
 	c.read(func(t *keyspace.Txn) error {
-		if err := c.replyRoom(0); err != nil {
+		if err := c.replyRoom(t, 0); err != nil {
 			return err // after many other replies in one EXEC
 		}
 		c.Out.Array(2)

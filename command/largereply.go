@@ -3,6 +3,8 @@ package command
 import (
 	"errors"
 	"time"
+
+	"github.com/gtinside/corecache/keyspace"
 )
 
 const (
@@ -18,9 +20,12 @@ var (
 	errReplyBusy     = errors.New("command: too many large replies")
 )
 
-// replyRoom is asked before n more bytes of reply are written, where n depends on the data. Not only the reply of this
-// command counts, but all that the unit has not sent yet. It may wait for other clients' large replies.
-func (c *Call) replyRoom(n int64) error {
+// replyRoom is asked before n more bytes of reply are written, where n depends on the data that t reads. Not only the
+// reply of this command counts, but all that the unit has not sent yet.
+//
+// Unless t holds locks it may wait for other clients' large replies. With locks it never waits: update releases
+// them and tries again; EXEC, whose other commands can not be taken back, writes nothing and fails.
+func (c *Call) replyRoom(t *keyspace.Txn, n int64) error {
 	size := int64(c.Out.Len()) + n
 	switch {
 	case size <= largeReply:
@@ -29,8 +34,21 @@ func (c *Call) replyRoom(n int64) error {
 		return errReplyTooLarge
 	case c.Session.largeReply:
 		return nil
+	case t.Locked():
+		return c.tryLargeReply(c.Session)
 	}
 	return c.beginLargeReply(c.Session)
+}
+
+// tryLargeReply is beginLargeReply without waiting.
+func (s *Server) tryLargeReply(sess *Session) error {
+	select {
+	case s.largeReplies <- struct{}{}:
+		sess.largeReply = true
+		return nil
+	default:
+		return errReplyBusy
+	}
 }
 
 // beginLargeReply waits until no other client builds a large reply. The end of the unit lets the next one go on.

@@ -42,7 +42,7 @@ func peakResident() int64 {
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return 0
 	}
-	return u.Maxrss * 1024
+	return int64(u.Maxrss) * 1024
 }
 
 // residentSize reads /proc/self/statm, 0 where there is none.
@@ -235,16 +235,16 @@ var memoryCommand = Command{
 	Sub: []Command{
 		{Name: "usage", Arity: -3, Flags: ReadOnly, Keys: keys(2, 2, 1, KeyRO), Handler: memoryUsage, Since: "4.0.0",
 			Complexity: "O(1)", Syntax: "key [SAMPLES count]", Summary: "Estimates what a key takes in bytes."},
-		{Name: "stats", Arity: 2, Handler: memoryStats, Since: "4.0.0", Complexity: "O(1)",
+		{Name: "stats", Arity: 2, Flags: nodeLocal, Handler: memoryStats, Since: "4.0.0", Complexity: "O(1)",
 			Summary: "Describes the server's use of memory.", Tips: memoryTips},
-		{Name: "doctor", Arity: 2, Handler: memoryDoctor, Since: "4.0.0", Complexity: "O(1)",
+		{Name: "doctor", Arity: 2, Flags: nodeLocal, Handler: memoryDoctor, Since: "4.0.0", Complexity: "O(1)",
 			Summary: "Says in words what is wrong with the use of memory.", Tips: memoryTips},
-		{Name: "purge", Arity: 2, Handler: memoryPurge, Since: "4.0.0", Complexity: "Depends on how much memory is allocated",
+		{Name: "purge", Arity: 2, Flags: nodeLocal, Handler: memoryPurge, Since: "4.0.0", Complexity: "Depends on how much memory is allocated",
 			Summary: "Collects garbage and returns free memory to the system.",
 			Tips:    []string{"request_policy:all_shards", "response_policy:all_succeeded"}},
-		{Name: "malloc-stats", Arity: 2, Handler: memoryMallocStats, Since: "4.0.0", Complexity: "Depends on how much memory is allocated",
+		{Name: "malloc-stats", Arity: 2, Flags: nodeLocal, Handler: memoryMallocStats, Since: "4.0.0", Complexity: "Depends on how much memory is allocated",
 			Summary: "Returns the figures of the memory allocator.", Tips: memoryTips},
-		{Name: "help", Arity: 2, Flags: Loading | Stale, Handler: helpOf(memoryHelp), Since: "4.0.0", Complexity: "O(1)",
+		{Name: "help", Arity: 2, Flags: Loading | Stale | nodeLocal, Handler: helpOf(memoryHelp), Since: "4.0.0", Complexity: "O(1)",
 			Summary: "Lists the subcommands."},
 	},
 }

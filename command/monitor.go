@@ -74,7 +74,7 @@ func appendMonitorLine(b []byte, c *Call, now time.Time) []byte {
 	b = append(b, " ["...)
 	b = strconv.AppendInt(b, int64(c.Session.DB()), 10)
 	b = append(b, ' ')
-	b = append(b, c.Session.Conn.RemoteAddr()...)
+	b = append(b, c.Session.RemoteAddr()...)
 	b = append(b, ']')
 	for i := range c.Args {
 		b = append(b, ' ')

@@ -52,7 +52,7 @@ const errNoReplicas = "NOREPLICAS Not enough good replicas to write."
 
 // admitReplicas is the gate for writes of a leader.
 func (s *Server) admitReplicas(c *Call) bool {
-	if c.Session.unit.term != 0 && c.effectiveFlags()&Write != 0 && !s.replication.Writable() {
+	if s.replication != nil && c.Session.unit.term != 0 && c.effectiveFlags()&Write != 0 && !s.replication.Writable() {
 		return s.reject(c, errNoReplicas)
 	}
 	return true
@@ -110,12 +110,15 @@ func (c *Call) waitFollowers(n int64, d time.Duration, count func(written, synce
 		case have >= n, c.Txn != nil, d > 0 && left <= 0:
 			return have, true
 		case c.cluster.Leads() != term && c.follows():
-			c.Out.Error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")
+			c.refuseDeposed()
 			return 0, false
 		}
 		switch c.wait(moved, left) {
 		case waitUnblocked:
 			c.Out.Error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+			return 0, false
+		case waitDeposed:
+			c.refuseDeposed()
 			return 0, false
 		case waitGone:
 			c.Session.CloseAfterReply()
@@ -240,7 +243,7 @@ func splitAddr(addr string) (host, port string) {
 
 // role is ROLE, in the form that sentinels and clients know.
 func role(c *Call) {
-	if !c.follows() {
+	if c.replication == nil || !c.follows() {
 		c.Out.Array(3)
 		c.Out.BulkString("master")
 		c.Out.Int(int64(c.replicationOffset()))

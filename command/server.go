@@ -24,8 +24,9 @@ type Options struct {
 	Version string         // CoreCache's own version, for INFO and LOLWUT
 	Hooks   Hooks
 	Cluster Cluster // who leads; nil: this node is on its own
-	// Replication is set together with Cluster.
+	// Replication goes with Cluster; nil: it says nothing of other nodes.
 	Replication Replication
+	Proxy       Proxy // with Cluster: how commands get to the node that leads
 }
 
 // Hooks are what commands ask of the process around them. Each may be nil.
@@ -58,6 +59,7 @@ type Server struct {
 
 	hooks   Hooks
 	cluster Cluster // nil: this node is on its own
+	proxy   Proxy
 	version string
 	start   time.Time
 	runID   string
@@ -96,6 +98,7 @@ type settings struct {
 	latencyThreshold *config.Setting // latency-monitor-threshold, milliseconds
 	latencyTracking  *config.Setting
 	requirePass      *config.Setting
+	masterAuth       *config.Setting
 	databases        *config.Setting
 	maxQuery         *config.Setting // client-query-buffer-limit, bytes
 }
@@ -103,19 +106,23 @@ type settings struct {
 // New returns a server that answers -LOADING to whatever needs data until Attach is called.
 func New(o Options) *Server {
 	s := &Server{
-		Config: o.Config, Log: o.Log, hooks: o.Hooks, cluster: o.Cluster, replication: o.Replication, version: o.Version,
+		Config: o.Config, Log: o.Log, hooks: o.Hooks, cluster: o.Cluster, proxy: o.Proxy, replication: o.Replication, version: o.Version,
 		start: time.Now(), runID: randomHex(20),
-		table: newTable(families()), clients: newClients(),
+		table: newTable(families(o.Cluster != nil)), clients: newClients(),
 		quit: make(chan struct{}), largeReplies: make(chan struct{}, 1),
 	}
 	if s.Log == nil {
 		s.Log = logrus.StandardLogger()
+	}
+	if s.cluster != nil {
+		s.table.addHidden(proxyCommand)
 	}
 	s.set = settings{
 		slowerThan:       o.Config.Setting("slowlog-log-slower-than"),
 		latencyThreshold: o.Config.Setting("latency-monitor-threshold"),
 		latencyTracking:  o.Config.Setting("latency-tracking"),
 		requirePass:      o.Config.Setting("requirepass"),
+		masterAuth:       o.Config.Setting("masterauth"),
 		databases:        o.Config.Setting("databases"),
 		maxQuery:         o.Config.Setting("client-query-buffer-limit"),
 	}
@@ -236,6 +243,9 @@ func (s *Server) CloseSession(sess *Session) {
 	s.finishUnit(sess)
 	sess.led.Store(false)
 	s.endLargeReply(sess)
+	if sess.up != nil {
+		sess.up.Close()
+	}
 	s.clients.remove(sess)
 	s.monitors.remove(sess)
 	s.unwatch(sess)

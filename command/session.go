@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Conn is what the front end gives a session. All methods but Flush may be
-// called from any goroutine and do not block.
+// Conn is what the front end gives a session. All methods but Flush, Send and
+// Yield may be called from any goroutine and do not block.
 type Conn interface {
 	RemoteAddr() string // "127.0.0.1:53412", or "/path/to/socket:0"
 	LocalAddr() string
@@ -17,8 +17,13 @@ type Conn interface {
 	// so far. It copies b and fails when the output limit is reached or the connection is closed.
 	Push(b []byte) error
 	// Flush sends the replies of the session's writer and empties it. Only
-	// Dispatch calls it, on the session's goroutine, before a command blocks.
+	// Dispatch and EndUnit call it, on the session's goroutine, before a command blocks.
 	Flush() error
+	// Send sends the bytes that are in the session's writer, which need not be complete replies, and empties it. If wait is
+	// set it waits while the client does not read. Only EndUnit calls it, on the session's goroutine.
+	Send(wait bool) error
+	// Yield comes, on the session's goroutine, before it waits for something, so that other clients are not held up.
+	Yield()
 	// Kill closes the connection at once.
 	Kill()
 	// Done is closed once the client has gone or was killed.
@@ -48,6 +53,12 @@ type Session struct {
 	Multi      Multi
 	watch      watchSet // see transaction.go
 	call       Call     // reused for each command
+	up         Upstream // nil until the first command is forwarded
+	request    Request  // reused for each command that is
+	forwarded  int64    // commands in this unit
+	readOnly   bool     // READONLY
+	refused    bool     // proxied: a command was answered with ErrNoLeader
+	offer      *proxyOffer
 	names      nameCache
 	unit       unit
 	lap        lap
@@ -55,12 +66,17 @@ type Session struct {
 	largeReply bool // this session's turn to build large replies, until the unit ends
 	closing    bool // QUIT, SHUTDOWN: close after the replies are flushed
 
+	// Frame is the request to be dispatched next as the client has sent it. A front end may set it, so that a request which is forwarded
+	// need not be encoded again; Dispatch forgets it.
+	Frame []byte
+
 	// Self-synchronised.
 	db            atomic.Int32
 	proto         atomic.Int32
 	authenticated atomic.Bool
 	killed        atomic.Bool
-	led           atomic.Bool // a unit that has begun while this node led has not ended
+	led           atomic.Bool            // a unit that has begun while this node led has not ended
+	origin        atomic.Pointer[origin] // not nil: the session is that of a client of another node
 	monitor       atomic.Bool
 	noEvict       atomic.Bool
 	noTouch       atomic.Bool
@@ -165,9 +181,9 @@ func (sess *Session) QueuedBytes() int64 { return sess.queuedBytes.Load() }
 // NoEvict reports whether CLIENT NO-EVICT protects the client from maxmemory-clients.
 func (sess *Session) NoEvict() bool { return sess.noEvict.Load() }
 
-// Streaming reports whether the client waits for messages (MONITOR) and may therefore be
-// idle for longer than timeout.
-func (sess *Session) Streaming() bool { return sess.monitor.Load() }
+// Streaming reports whether the client waits for messages (MONITOR), or is a node that has nothing to forward, and may
+// therefore be idle for longer than timeout.
+func (sess *Session) Streaming() bool { return sess.monitor.Load() || sess.origin.Load() != nil }
 
 // OpenMulti starts queueing.
 func (sess *Session) OpenMulti() {

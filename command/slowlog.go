@@ -42,7 +42,7 @@ func (l *slowlog) add(c *Call, micros int64) {
 	}
 	e := slowEntry{
 		time: c.Now / 1000, micros: micros, args: slowArgs(c),
-		addr: c.Session.Conn.RemoteAddr(), name: c.Session.Name(),
+		addr: c.Session.RemoteAddr(), name: c.Session.Name(),
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -130,11 +130,12 @@ func (s *Server) noteSlow(c *Call, nanos int64) {
 
 // stats are the counters of a Server shown by INFO and reset by CONFIG RESETSTAT.
 type stats struct {
-	units    atomic.Uint64 // pipelines begun; never reset
-	commands atomic.Int64
-	errors   atomic.Int64
-	denied   atomic.Int64 // wrong passwords
-	base     atomic.Pointer[statsBase]
+	units     atomic.Uint64 // pipelines begun; never reset
+	commands  atomic.Int64
+	errors    atomic.Int64
+	denied    atomic.Int64 // wrong passwords
+	forwarded atomic.Int64 // commands passed on to the leader
+	base      atomic.Pointer[statsBase]
 
 	mu struct {
 		sync.Mutex
@@ -265,6 +266,7 @@ func (s *Server) resetStats() {
 	s.stats.commands.Store(0)
 	s.stats.errors.Store(0)
 	s.stats.denied.Store(0)
+	s.stats.forwarded.Store(0)
 	base := &statsBase{front: s.front()}
 	if !s.Loading() {
 		base.data = s.Keyspace.Stats()

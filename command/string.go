@@ -20,11 +20,11 @@ func (c *Call) replyString(t *keyspace.Txn, key []byte) error {
 		c.Out.Null()
 		return nil
 	}
-	return c.replyRange(&s, 0, s.Len())
+	return c.replyRange(t, &s, 0, s.Len())
 }
 
-func (c *Call) replyRange(s *keyspace.String, from, to int64) (err error) {
-	if err := c.replyRoom(to - from); err != nil {
+func (c *Call) replyRange(t *keyspace.Txn, s *keyspace.String, from, to int64) (err error) {
+	if err := c.replyRoom(t, to-from); err != nil {
 		return err
 	}
 	c.Out.BulkHeader(int(to - from))
@@ -225,7 +225,7 @@ func getex(c *Call) {
 			c.Out.Error(problem)
 			return nil
 		}
-		if err := c.replyRange(&s, 0, s.Len()); err != nil {
+		if err := c.replyRange(t, &s, 0, s.Len()); err != nil {
 			return err
 		}
 		if o.persist {
@@ -358,7 +358,7 @@ func getrange(c *Call) {
 			return err
 		}
 		from, to := byteRange(start, end, s.Len())
-		return c.replyRange(&s, from, to)
+		return c.replyRange(t, &s, from, to)
 	})
 }
 

@@ -30,9 +30,13 @@ type Command struct {
 	History    []string // "7.0.0: Added ..." lines
 	Deprecated string   // "2.6.12: `SET` with the `EX` argument": since and replacement
 
+	stays func(*Call) bool // instead of nodeLocal, where it depends on the call
+	kind  RequestKind      // when it goes to another node; RequestWrite = RequestRead if that is what Flags say
+
 	// Filled in by newTable.
 	full    string // "get", "client|list"
 	upper   string // "GET", "CLIENT|LIST"
+	quick   bool   // others may wait for it
 	parent  *Command
 	subs    map[string]*Command
 	subList []*Command
@@ -70,7 +74,9 @@ const (
 	MovableKeys
 	AllowBusy
 
-	anyTime // not shown: executed inside MULTI at once instead of being queued (EXEC, DISCARD, ...)
+	anyTime      // not shown: executed inside MULTI at once instead of being queued (EXEC, DISCARD, ...)
+	nodeLocal    // not shown: concerns this node or this connection, and is executed here whoever leads; of a container: holds for all in it
+	sessionState // not shown: nodeLocal, and changes what the leader has to know of the session (SELECT, HELLO)
 )
 
 var flagNames = []struct {
@@ -143,10 +149,14 @@ func impliedCategories(f Flags) (c Categories) {
 }
 
 // families lists the tables of all families.
-func families() [][]Command {
-	return [][]Command{
+func families(cluster bool) [][]Command {
+	all := [][]Command{
 		connectionCommands, serverCommands, stringCommands, keyCommands, transactionCommands,
 	}
+	if cluster {
+		all = append(all, clusterOnlyCommands)
+	}
+	return all
 }
 
 // table is the command table of one server.
@@ -167,20 +177,25 @@ func newTable(families [][]Command) *table {
 }
 
 func (t *table) add(row Command) {
+	cmd := t.addHidden(row)
+	t.list = append(t.list, cmd)
+	t.count += 1 + len(row.Sub)
+}
+
+// addHidden adds a row which only those find who know its name.
+func (t *table) addHidden(row Command) *Command {
 	cmd := adopt(row, nil)
 	t.byName[cmd.Name] = cmd
-	t.list = append(t.list, cmd)
-	t.count++
 	if len(row.Sub) == 0 {
-		return
+		return cmd
 	}
 	cmd.subs = make(map[string]*Command, len(row.Sub))
 	for i := range row.Sub {
 		sub := adopt(row.Sub[i], cmd)
 		cmd.subs[sub.Name] = sub
 		cmd.subList = append(cmd.subList, sub)
-		t.count++
 	}
+	return cmd
 }
 
 // adopt copies a row and completes it.
@@ -189,13 +204,24 @@ func adopt(row Command, parent *Command) *Command {
 	cmd.full, cmd.parent, cmd.rowStats = cmd.Name, parent, new(rowStats)
 	if parent != nil {
 		cmd.full = parent.Name + "|" + cmd.Name
+		cmd.Flags |= parent.Flags & nodeLocal
 		if cmd.Group == "" {
 			cmd.Group = parent.Group
 		}
 	}
+	cmd.quick = cmd.Flags&Blocking == 0 && (cmd.Flags&Fast != 0 || cmd.Flags&Write != 0 && cmd.oneKey())
 	cmd.upper = strings.ToUpper(cmd.full)
 	cmd.Categories |= impliedCategories(cmd.Flags)
 	return cmd
+}
+
+// oneKey reports whether the command is about one key.
+func (cmd *Command) oneKey() bool {
+	if len(cmd.Keys) != 1 {
+		return false
+	}
+	k := &cmd.Keys[0]
+	return !k.NumKeys && k.Keyword == "" && k.Last == 0 && (cmd.GetKeys == nil || k.Flags&KeyVariable != 0) // what varies is not the place
 }
 
 // each visits all commands and subcommands.
@@ -294,6 +320,8 @@ type Call struct {
 
 	Txn *keyspace.Txn // the open transaction when EXEC runs the call, else nil
 
+	led      bool   // the call is executed because this node leads
+	splicing bool   // the call runs while the replies of the leader are taken apart: it must not wait
 	start    int    // where the reply of the dispatched command begins in Out.Buf
 	redacted uint64 // bit i: argument i is secret; see redact
 }

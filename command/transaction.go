@@ -40,10 +40,12 @@ func watch(c *Call) {
 		return
 	}
 	for _, key := range c.Args[1:] {
-		if err := c.Keyspace.Watch(&sess.watch, sess.DB(), c.Now, key); err != nil {
+		seq, err := c.Keyspace.Watch(&sess.watch, sess.DB(), c.Now, key)
+		if err != nil {
 			c.fail(err)
 			return
 		}
+		c.Wrote(seq)
 	}
 	sess.watched.Store(int32(sess.watch.Len()))
 	c.Out.OK()
@@ -56,6 +58,9 @@ func unwatchCommand(c *Call) {
 
 // unwatch forgets the keys that a session watches.
 func (s *Server) unwatch(sess *Session) {
+	if sess.up != nil {
+		sess.up.Unwatch()
+	}
 	if sess.watch.Len() > 0 {
 		s.Keyspace.Unwatch(&sess.watch)
 		sess.watched.Store(0)
@@ -73,6 +78,11 @@ func exec(c *Call) {
 	if sess.Multi.Aborted {
 		c.endMulti()
 		c.Out.Error("EXECABORT Transaction discarded because of previous errors.")
+		return
+	}
+	if sess.watchesAway() { // watched before this node led: nobody knows any more whether the keys have changed
+		c.endMulti()
+		c.Out.NullArray()
 		return
 	}
 	start, queue := c.Out.Len(), sess.Multi.Queue
@@ -137,15 +147,15 @@ func queuedKeys(queue []Queued) (keys [][]byte, all bool) {
 const transactionFlags = NoScript | Loading | Stale
 
 var transactionCommands = []Command{
-	{Name: "multi", Arity: 1, Flags: transactionFlags | Fast | AllowBusy | anyTime, Categories: CatTransaction, Handler: multi,
+	{Name: "multi", Arity: 1, Flags: transactionFlags | Fast | AllowBusy | anyTime | nodeLocal, Categories: CatTransaction, Handler: multi,
 		Group: "transactions", Since: "1.2.0", Complexity: "O(1)", Summary: "Begins a transaction: the commands that follow wait for EXEC."},
-	{Name: "exec", Arity: 1, Flags: transactionFlags | SkipSlowlog | anyTime, Categories: CatTransaction, Handler: exec,
+	{Name: "exec", Arity: 1, Flags: transactionFlags | SkipSlowlog | anyTime, Categories: CatTransaction, Handler: exec, stays: execStays, kind: RequestExec,
 		Group: "transactions", Since: "1.2.0", Complexity: "Depends on commands in the transaction", Summary: "Executes the commands of a transaction at once."},
-	{Name: "discard", Arity: 1, Flags: transactionFlags | Fast | AllowBusy | anyTime, Categories: CatTransaction, Handler: discard,
+	{Name: "discard", Arity: 1, Flags: transactionFlags | Fast | AllowBusy | anyTime | nodeLocal, Categories: CatTransaction, Handler: discard,
 		Group: "transactions", Since: "2.0.0", Complexity: "O(N) where N is the number of queued commands", Summary: "Forgets the commands of a transaction."},
-	{Name: "watch", Arity: -2, Flags: transactionFlags | Fast | AllowBusy | anyTime, Categories: CatTransaction, Keys: keys(1, -1, 1, KeyRO), Handler: watch,
+	{Name: "watch", Arity: -2, Flags: transactionFlags | Fast | AllowBusy | anyTime, Categories: CatTransaction, Keys: keys(1, -1, 1, KeyRO), Handler: watch, stays: watchStays, kind: RequestWatch,
 		Group: "transactions", Since: "2.2.0", Complexity: "O(1) for every key", Syntax: "key [key ...]",
 		Summary: "Lets the next EXEC do nothing if one of the keys changes before."},
-	{Name: "unwatch", Arity: 1, Flags: transactionFlags | Fast | AllowBusy, Categories: CatTransaction, Handler: unwatchCommand,
+	{Name: "unwatch", Arity: 1, Flags: transactionFlags | Fast | AllowBusy, Categories: CatTransaction, Handler: unwatchCommand, stays: unwatchStays, kind: RequestUnwatch,
 		Group: "transactions", Since: "2.2.0", Complexity: "O(1)", Summary: "Forgets the watched keys."},
 }

@@ -5,7 +5,7 @@ import "math"
 var storageParams = []Param{
 	{Name: "block-size", Group: "Storage", Kind: Bytes, Default: "4kb", Min: 512, Max: mb, Unit: "bytes",
 		Doc: "Uncompressed size of a data block, the unit of reads from disk."},
-	{Name: "compression", Group: "Storage", Kind: List, Default: "none none lz4", Choices: []string{"none", "snappy", "lz4", "zstd"}, Max: 7, Unit: "per level",
+	{Name: "compression", Group: "Storage", Kind: List, Default: "none none snappy", Choices: []string{"none", "snappy", "lz4", "zstd"}, Max: 7, Unit: "per level",
 		Doc: "Compression of the tables of level 0, 1, ...; the last one named holds for the deeper levels. Tables are rewritten only as compaction reaches them."},
 	{Name: "filter-bits", Group: "Storage", Kind: Int, Default: "10", Max: 32, Unit: "bits per key",
 		Doc: "Size of the filters that keep a read from looking into tables that do not have the key; 0 = no filters. 10 lets about 1 % through."},

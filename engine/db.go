@@ -305,7 +305,7 @@ func (db *DB) SetOptions(l Live) error {
 	defer db.settings.Unlock()
 	db.live.Store(&l)
 	db.cache.SetCapacity(l.CacheSize)
-	db.rows.SetCapacity(l.CacheSize / rowShare)
+	db.rows.SetCapacity(rowShare(l.CacheSize))
 	db.log.Load().SetAck(l.Ack)
 	db.log.Load().SetSyncInterval(l.SyncInterval)
 	db.log.Load().SetKeep(l.LogKeepBytes, l.LogPinBytes)
@@ -319,6 +319,9 @@ func (db *DB) SetOptions(l Live) error {
 // Sync returns when everything that was applied before the call is on disk,
 // in the log, whatever acknowledgement asks for.
 func (db *DB) Sync() error { return writeError(db.log.Load().Sync()) }
+
+// Synced is the sequence number up to which everything is on disk in the log, as far as is known.
+func (db *DB) Synced() uint64 { return db.log.Load().Synced() }
 
 // NewLogReader returns a reader of the log that starts with the record that
 // holds the sequence number from, and follows the log as it grows. The reader sees what is written,

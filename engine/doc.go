@@ -38,7 +38,7 @@
 //
 // Point reads look into the memtables, then into the row cache (package rowcache), which has
 // single records under one lookup whatever the number of tables, and only then into tables and blocks. It
-// takes its memory from the block cache as point reads come, up to half of it.
+// takes its memory from the block cache as point reads come, up to three quarters of it.
 //
 // Levels below 0 are sorted runs; the first of them in use moves with the size
 // of the data, so that about 90% of it stands in the last level and space

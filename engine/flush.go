@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gtinside/corecache/engine/base"
+	"github.com/gtinside/corecache/engine/rowcache"
 )
 
 const (
@@ -180,6 +181,7 @@ func (db *DB) writeMemTables(rs *readState, mems []*memTable, s *sink) error {
 		sv.ranges = fragment(list)
 		db.rows.Cover(func(key []byte, seq uint64) bool { return seq < sv.ranges.cover(key, base.MaxSeq) })
 	}
+	rows := make([]rowcache.Row, 0, rowsAtOnce)
 	for ok := m.first(); ok; ok = m.step() {
 		top := m.top()
 		tr, newKey, keep := sv.next(top)
@@ -187,7 +189,10 @@ func (db *DB) writeMemTables(rs *readState, mems []*memTable, s *sink) error {
 		if newKey {
 			// A snapshot may keep a record that nobody else sees any more.
 			visible := tr.Kind() != base.KindDelete && tr.Seq() >= sv.ranges.cover(top.key, base.MaxSeq)
-			db.rows.Flushed(top.key, tr, value, keep && visible)
+			if rows = append(rows, rowcache.Row{Key: top.key, Trailer: tr, Value: value, Kept: keep && visible}); len(rows) == rowsAtOnce {
+				db.rows.Flushed(rows)
+				rows = rows[:0]
+			}
 		}
 		if !keep {
 			continue
@@ -199,8 +204,12 @@ func (db *DB) writeMemTables(rs *readState, mems []*memTable, s *sink) error {
 	if m.err != nil {
 		return m.err
 	}
+	db.rows.Flushed(rows)
 	return s.finish()
 }
+
+// rowsAtOnce is how many records a flush tells the row cache of at a time. Their keys and values lie in the memtables, and stay.
+const rowsAtOnce = 32
 
 // keptValue is the value of a record that stays under tr.
 func keptValue(r *run, tr base.Trailer) []byte {

@@ -31,7 +31,7 @@ type Iterator struct {
 	seq          uint64
 	lower, upper []byte
 	hasBounds    [2]bool
-	ranges       *fragments
+	ranges       []*fragments
 
 	merge   merge
 	levels  [NumLevels]levelIter
@@ -73,7 +73,7 @@ func (db *DB) newIter(rs *readState, seq uint64, o IterOptions, txn *Txn) *Itera
 	it.upper = append(it.upper[:0], o.Upper...)
 	it.hasBounds = [2]bool{o.Lower != nil, o.Upper != nil}
 	it.valid, it.err = false, nil
-	it.ranges = visibleRanges(rs, txn)
+	it.addRanges(rs, txn)
 	if txn != nil {
 		it.add(run{it: txn.index.iter(), newest: base.MaxSeq})
 	}
@@ -132,33 +132,37 @@ func (it *Iterator) upperBound() []byte {
 	return nil
 }
 
-// visibleRanges joins the range tombstones of a view. Normally there are none.
-func visibleRanges(rs *readState, txn *Txn) *fragments {
-	var list []tombstone
+// addRanges collects the range tombstones of a view. Normally there are none.
+func (it *Iterator) addRanges(rs *readState, txn *Txn) {
 	for _, m := range rs.mems {
-		list = append(list, m.ranges.all()...)
+		it.ranges = m.ranges.appendCuts(it.ranges)
 	}
 	if txn != nil {
-		list = append(list, txn.ranges.all()...)
+		it.ranges = txn.ranges.appendCuts(it.ranges)
 	}
-	if len(list) == 0 {
-		return rs.version.ranges
+	if rs.version.ranges != nil {
+		it.ranges = append(it.ranges, rs.version.ranges)
 	}
-	return fragment(append(list, rs.version.tombstones...))
 }
 
 // visible reports whether the view holds a record: a committed one up to its
 // sequence number, or one of the transaction's own.
 func (it *Iterator) visible(seq uint64) bool { return seq <= it.seq || seq >= txnSeq }
 
-// cover returns the newest tombstone of the view over key, and its fragment.
+// cover returns the newest tombstone of the view over key, and a range around key which it covers.
 func (it *Iterator) cover(key []byte) (start, end []byte, seq uint64) {
-	if it.txn != nil {
-		if start, end, seq = it.ranges.span(key, base.MaxSeq); seq >= txnSeq {
-			return start, end, seq
+	for _, f := range it.ranges {
+		from, to, newest := f.span(key, it.seq)
+		if it.txn != nil {
+			if a, b, own := f.span(key, base.MaxSeq); own >= txnSeq {
+				from, to, newest = a, b, own
+			}
+		}
+		if newest > seq {
+			start, end, seq = from, to, newest
 		}
 	}
-	return it.ranges.span(key, it.seq)
+	return start, end, seq
 }
 
 const maxTrailer = ^base.Trailer(0)
@@ -256,7 +260,7 @@ func (it *Iterator) forward(ok, skip bool) bool {
 			}
 			continue
 		}
-		if it.ranges != nil {
+		if len(it.ranges) > 0 {
 			if _, end, cover := it.cover(top.key); top.tr.Seq() < cover {
 				ok = it.passCovered(top, end, cover)
 				continue
@@ -301,7 +305,7 @@ func (it *Iterator) backward(ok bool) bool {
 			return false
 		}
 		var cover uint64
-		if it.ranges != nil {
+		if len(it.ranges) > 0 {
 			var start []byte
 			if start, _, cover = it.cover(top.key); top.newestSeq() < cover {
 				ok = it.merge.skipTo(start)
@@ -380,7 +384,8 @@ func (it *Iterator) Close() error {
 		err = e
 	}
 	db, rs := it.db, it.rs
-	it.db, it.rs, it.txn, it.ranges = nil, nil, nil, nil
+	clear(it.ranges)
+	it.db, it.rs, it.txn, it.ranges = nil, nil, nil, it.ranges[:0]
 	it.key, it.value, it.valid = nil, nil, false
 	it.err = ErrClosed
 	if cap(it.valBuf) > 1<<20 {

@@ -433,7 +433,7 @@ func readCurrent(fs vfs.FS, dir string) (uint64, error) {
 // knows whether the edit will be there when the manifest is read.
 func (m *manifest) append(e *versionEdit) error {
 	payload := e.encode()
-	if len(payload) > maxManifestRecord {
+	if int64(len(payload)) > maxManifestRecord {
 		return noEdit(fmt.Errorf("manifest record of %d bytes", len(payload)))
 	}
 	buf := append(recordHeader(nil, m.num, m.offset, payload), payload...)

@@ -26,9 +26,9 @@ type Logger interface {
 	Errorf(format string, args ...any)
 }
 
-// rowShare is the part of the cache that single records may take from the blocks, when
+// rowShare is the part of a cache that single records may take from the blocks, when
 // there are point reads: the larger part of what such reads want, if records are small.
-const rowShare = 2
+func rowShare(cache int64) int64 { return cache / 4 * 3 }
 
 // Live are the settings that SetOptions changes while the store is open.
 // Zero means the default.
@@ -76,7 +76,7 @@ type Options struct {
 	// FilterBits per key (10); negative: no filters.
 	FilterBits int
 	// Compression of the tables of each level; the last one given holds for
-	// deeper levels (none, none, lz4).
+	// deeper levels (none, none, snappy).
 	Compression []sstable.Compression
 	// TableSize is the size at which a compaction starts the next table (32 MiB).
 	TableSize int64
@@ -134,7 +134,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.BlockSize, int(4*kib))
 	orDefault(&o.FilterBits, 10)
 	if len(o.Compression) == 0 {
-		o.Compression = []sstable.Compression{sstable.None, sstable.None, sstable.LZ4}
+		o.Compression = []sstable.Compression{sstable.None, sstable.None, sstable.Snappy}
 	}
 	orDefault(&o.TableSize, 32*mib)
 	orDefault(&o.L0Tables, 4)

@@ -408,13 +408,8 @@ func (v *version) hides(f *fileMeta, snaps *snapshotView) bool {
 // hidesAt reports whether a fragment has a tombstone that is newer than the
 // table, with no snapshot that sees records of the table but not the tombstone.
 func (f *fragments) hidesAt(i int, t *fileMeta, snaps *snapshotView) bool {
-	seqs := f.seqs[i]
-	for j := len(seqs) - 1; j >= 0; j-- {
-		if seqs[j] > t.largestSeq {
-			return !snaps.between(t.smallestSeq, seqs[j])
-		}
-	}
-	return false
+	seq := f.oldestAfter(i, t.largestSeq)
+	return seq > 0 && !snaps.between(t.smallestSeq, seq)
 }
 
 // pickGarbageLocked rewrites tables which mostly hold what nobody needs.

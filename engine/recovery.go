@@ -55,7 +55,7 @@ func Open(dir string, o Options) (db *DB, err error) {
 
 func newDB(dir string, o Options) *DB {
 	db := &DB{opts: o, dir: dir, cache: cache.New(o.CacheSize)}
-	db.rows = rowcache.New(o.CacheSize/rowShare, db.cache.Reserve)
+	db.rows = rowcache.New(rowShare(o.CacheSize), db.cache.Reserve)
 	db.life, db.end = context.WithCancelCause(context.Background())
 	db.tables = &tables{fs: o.FS, dir: dir, cache: db.cache, max: o.MaxOpenFiles}
 	db.live.Store(&o.Live)

@@ -62,21 +62,15 @@ func (s *sieve) cleanSeq() uint64 {
 
 // covered reports whether a range tombstone of the same stripe hides the record.
 func (s *sieve) covered(key []byte, seq uint64, stripe int) bool {
-	i := s.ranges.at(key)
-	if i < 0 {
+	hider := s.ranges.oldestAfter(s.ranges.at(key), seq)
+	if hider == 0 {
 		return false
 	}
-	seqs := s.ranges.seqs[i] // newest first
-	for j := len(seqs) - 1; j >= 0; j-- {
-		if seqs[j] > seq {
-			if s.snaps.stripe(seqs[j]) == stripe {
-				return true
-			}
-			if s.kept == 0 || seqs[j] < s.kept {
-				s.kept = seqs[j]
-			}
-			return false
-		}
+	if s.snaps.stripe(hider) == stripe {
+		return true
+	}
+	if s.kept == 0 || hider < s.kept {
+		s.kept = hider
 	}
 	return false
 }

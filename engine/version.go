@@ -317,9 +317,13 @@ func compareUint(a, b uint64) int {
 }
 
 func (v *version) editTombstones(e *versionEdit) {
+	dropped := make(map[uint64]bool, len(e.dropped))
+	for _, seq := range e.dropped {
+		dropped[seq] = true
+	}
 	var list []tombstone
 	for _, t := range v.tombstones {
-		if !slices.Contains(e.dropped, t.seq) {
+		if !dropped[t.seq] {
 			list = append(list, t)
 		}
 	}

@@ -94,8 +94,8 @@ var texts = map[string]func(*rand.Rand) string{
 	"atms": func(rng *rand.Rand) string { return past(rng, 4_000_000_000_000) },
 	// SET with a deadline in the past leaves a key that DBSIZE counts until
 	// redis-server happens to notice.
-	"later":   func(rng *rand.Rand) string { return strconv.Itoa(4_000_000_000 + rng.IntN(1000)) },
-	"laterms": func(rng *rand.Rand) string { return strconv.Itoa(4_000_000_000_000 + rng.IntN(1000)) },
+	"later":   func(rng *rand.Rand) string { return strconv.FormatInt(4_000_000_000+rng.Int64N(1000), 10) },
+	"laterms": func(rng *rand.Rand) string { return strconv.FormatInt(4_000_000_000_000+rng.Int64N(1000), 10) },
 	"db": func(rng *rand.Rand) string {
 		if rng.IntN(12) == 0 {
 			return pickOne(rng, "-1", "16", "99", "abc", "", "1.5")
@@ -141,11 +141,11 @@ func deadline(rng *rand.Rand, least, most int) string {
 	return strconv.Itoa(least + rng.IntN(most-least))
 }
 
-func past(rng *rand.Rand, future int) string {
+func past(rng *rand.Rand, future int64) string {
 	if rng.IntN(6) == 0 {
 		return pickOne(rng, "0", "-1", "1", "1000", "abc", "", "9223372036854775807", "-9223372036854775808", "99999999999999999999")
 	}
-	return strconv.Itoa(future + rng.IntN(1000))
+	return strconv.FormatInt(future+rng.Int64N(1000), 10)
 }
 
 // generate returns a call, now and then a broken one.

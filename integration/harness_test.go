@@ -70,6 +70,8 @@ type server struct {
 	args []string
 	file string // configuration file, "" = none
 	log  logBuffer
+	// stderr takes what the process prints instead of log, unless it is nil.
+	stderr *os.File
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
@@ -116,8 +118,11 @@ func (s *server) launch() {
 	}
 	s.cmd = exec.Command(serverBinary, args...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
+	if s.stderr != nil {
+		s.cmd.Stderr = s.stderr
+	}
 	// The process dies with the test, also when that is killed.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = dieWithTest()
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -321,4 +326,37 @@ func (b *logBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return string(b.buf)
+}
+
+// pauseOrKill lets the server work for a moment, then stops it for another or kills and restarts it. It reports false, with the server
+// at work, when stop is over.
+func (s *server) pauseOrKill(stop context.Context, rnd *rand.Rand) bool {
+	s.t.Helper()
+	rest := func(d time.Duration) bool {
+		select {
+		case <-stop.Done():
+			return false
+		case <-time.After(d):
+			return true
+		}
+	}
+	if !rest(time.Duration(50+rnd.IntN(500)) * time.Millisecond) {
+		return false
+	}
+	if rnd.IntN(3) > 0 {
+		s.kill()
+		s.start()
+		return true
+	}
+	s.signal(syscall.SIGSTOP)
+	goOn := rest(time.Duration(10+rnd.IntN(300)) * time.Millisecond)
+	s.signal(syscall.SIGCONT)
+	return goOn
+}
+
+func (s *server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
 }

@@ -126,16 +126,24 @@ func (s *server) portSaid() (port int) {
 	return 0
 }
 
+// TestStartRefused starts servers that must not run, and demands that the one which runs loses nothing by that.
 func TestStartRefused(t *testing.T) {
-	s := startServer(t)
+	pidfile, socket := filepath.Join(t.TempDir(), "pid"), filepath.Join(t.TempDir(), "s")
+	s := startServer(t, "--pidfile", pidfile, "--unixsocket", socket)
 	t.Run("directory in use", func(t *testing.T) {
-		out, code := run(t, "--dir", s.dir, "--port", itoa(freePort(t)))
+		out, code := run(t, "--dir", s.dir, "--port", itoa(freePort(t)), "--pidfile", pidfile)
 		if code != 1 || !strings.Contains(out, "another process") {
 			t.Errorf("code %d:\n%s", code, out)
 		}
 	})
 	t.Run("port in use", func(t *testing.T) {
-		out, code := run(t, "--dir", t.TempDir(), "--port", itoa(s.port), "--bind", "127.0.0.1")
+		out, code := run(t, "--dir", t.TempDir(), "--port", itoa(s.port), "--bind", "127.0.0.1", "--pidfile", pidfile)
+		if code != 1 || !strings.Contains(out, "address already in use") {
+			t.Errorf("code %d:\n%s", code, out)
+		}
+	})
+	t.Run("socket in use", func(t *testing.T) {
+		out, code := run(t, "--dir", t.TempDir(), "--port", "0", "--unixsocket", socket, "--pidfile", pidfile)
 		if code != 1 || !strings.Contains(out, "address already in use") {
 			t.Errorf("code %d:\n%s", code, out)
 		}
@@ -153,6 +161,53 @@ func TestStartRefused(t *testing.T) {
 	defer c.Close()
 	if err := c.Ping(ctx).Err(); err != nil {
 		t.Errorf("the first server does not serve any more: %v", err)
+	}
+	if text, err := os.ReadFile(pidfile); err != nil || string(text) != itoa(s.cmd.Process.Pid)+"\n" {
+		t.Errorf("pidfile: %q, %v", text, err)
+	}
+	if conn, err := net.Dial("unix", socket); err != nil {
+		t.Error(err)
+	} else {
+		conn.Close()
+	}
+	s.stop()
+	if _, err := os.Stat(pidfile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the pidfile of a stopped server: %v", err)
+	}
+}
+
+// TestBlockedTerminal stops a server whose standard error is a pipe that is full and that nobody reads.
+func TestBlockedTerminal(t *testing.T) {
+	unread, full, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unread.Close()
+	defer full.Close()
+	if err := full.SetWriteDeadline(time.Now().Add(time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = full.Write(make([]byte, 1))
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	s := newServer(t)
+	s.stderr = full
+	s.start()
+	c := s.client()
+	defer c.Close()
+	if err := c.Set(ctx, "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	s.stderr = nil
+	s.start()
+	if v := c.Get(ctx, "k").Val(); v != "v" {
+		t.Errorf("k = %q", v)
 	}
 }
 

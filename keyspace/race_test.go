@@ -97,7 +97,7 @@ func (s *store) getLatest(key string) string {
 
 func (s *store) optimisticIncrement(t *testing.T, key string) bool {
 	var w Watcher
-	s.must(true, s.Watch(&w, 0, s.Now(), []byte(key)))
+	s.watch(&w, 0, s.Now(), []byte(key))
 	n, _ := strconv.Atoi(strings.TrimPrefix(s.getLatest(key), "(nil)"))
 	x := s.BeginMulti(0, s.Now(), &w, false, []byte(key))
 	if x.Changed(&w) {

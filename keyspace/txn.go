@@ -136,6 +136,9 @@ func (t *Txn) begin(indexed bool) {
 	}
 }
 
+// Locked reports whether the transaction holds locks, so that its owner must not wait for anybody.
+func (t *Txn) Locked() bool { return t.locked }
+
 // DB is the database selected.
 func (t *Txn) DB() int { return t.db }
 

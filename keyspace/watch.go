@@ -46,17 +46,18 @@ func (w *Watcher) appendLocks(s lockSet) lockSet {
 	return s
 }
 
-// Watch adds a key of a database to those that w watches.
-func (k *Keyspace) Watch(w *Watcher, db int, now int64, key []byte) error {
+// Watch adds a key of a database to those that w watches. The client must not read the key, nor be told that it is watched, before seq is
+// committed: a write that was applied before, and is not told of any more, would be missing from what it reads.
+func (k *Keyspace) Watch(w *Watcher, db int, now int64, key []byte) (seq uint64, err error) {
 	id := watchedKey{db, string(key)}
 	if w.keys[id] != nil {
-		return nil
+		return 0, nil
 	}
 	t := k.Begin(db, now, key)
-	defer t.Discard()
+	defer func() { seq = t.Discard() }()
 	e, err := t.peek(db, key, headSize)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	x := &watch{owner: w, pos: e.pos}
 	if e.found {
@@ -74,7 +75,7 @@ func (k *Keyspace) Watch(w *Watcher, db int, now int64, key []byte) error {
 		k.watchedKeys.Add(1)
 	}
 	s.watched[id] = append(s.watched[id], x)
-	return nil
+	return 0, nil
 }
 
 // Watched is the number of keys that somebody watches.

@@ -94,9 +94,9 @@ func TestWatch(t *testing.T) {
 			}
 			var w, idle Watcher
 			for range 2 { // watching twice is watching once
-				s.must(true, s.Watch(&w, 0, s.now, []byte("k")))
+				s.watch(&w, 0, s.now, []byte("k"))
 			}
-			s.must(true, s.Watch(&idle, 1, s.now, []byte("unrelated")))
+			s.watch(&idle, 1, s.now, []byte("unrelated"))
 			c.after(s)
 			x := s.BeginMulti(0, s.now, &w, false)
 			s.expect("changed", x.Changed(&w), c.changed)
@@ -113,4 +113,26 @@ func TestWatch(t *testing.T) {
 			s.check()
 		})
 	}
+}
+
+// watch is Watch, and returns what the client has to wait for.
+func (s *store) watch(w *Watcher, db int, now int64, key []byte) (seq uint64) {
+	s.Helper()
+	seq, err := s.Watch(w, db, now, key)
+	s.must(true, err)
+	return seq
+}
+
+// TestWatchWaits writes a key and watches it before anybody has waited for the write: who watches must see it.
+func TestWatchWaits(t *testing.T) {
+	s := newStore(t)
+	x := s.Begin(0, s.now, []byte("k"))
+	s.must(x.Set([]byte("k"), []byte("v"), SetOptions{}))
+	written, err := x.Commit()
+	s.must(true, err)
+	var w Watcher
+	if seq := s.watch(&w, 0, s.now, []byte("k")); seq < written {
+		t.Errorf("whoever watches waits for %d, the key was written by %d", seq, written)
+	}
+	s.Unwatch(&w)
 }

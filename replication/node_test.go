@@ -30,9 +30,10 @@ func TestReplicates(t *testing.T) {
 			}
 		}
 	}
-	if written, _ := l.node.Acknowledged(l.db.Committed()); written != 2 {
-		t.Errorf("%d followers have acknowledged", written)
-	}
+	c.eventually("both followers have acknowledged", func() bool {
+		written, _ := l.node.Acknowledged(l.db.Committed())
+		return written == 2
+	})
 	c.same("a", "b", "c")
 	for id, n := range c.nodes {
 		c.eventually("all know the leader", func() bool {

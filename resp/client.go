@@ -2,7 +2,6 @@ package resp
 
 import (
 	"crypto/tls"
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -28,6 +27,7 @@ type client struct {
 	remote string
 	local  string
 	fd     int
+	tag    int32 // of the events of fd; set by loop.watch
 
 	// Owned by the holder.
 	sess     *command.Session
@@ -70,7 +70,7 @@ type client struct {
 // endpoints are the addresses of a connection.
 type endpoints struct{ local, remote net.Addr }
 
-// newClient makes a client of a connection, which it owns from then on.
+// newClient makes a client of a connection, which it owns from then on, also after an error.
 func newClient(s *Server, nc net.Conn, useTLS bool) (*client, error) {
 	c := &client{server: s, done: make(chan struct{}), own: make(chan struct{}, 1)}
 	c.ends = endpoints{nc.LocalAddr(), nc.RemoteAddr()}
@@ -78,7 +78,8 @@ func newClient(s *Server, nc net.Conn, useTLS bool) (*client, error) {
 	c.state.Store(held)
 	c.progress.Store(s.clock.Load())
 	if err := c.connect(nc, useTLS); err != nil {
-		return nil, errors.Join(err, nc.Close())
+		nc.Close()
+		return nil, err
 	}
 	c.out.init(c.to, c)
 	if useTLS {

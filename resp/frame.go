@@ -255,7 +255,7 @@ func (f *framer) longNumber(b []byte, tooLong, invalid error) (int, bool, error)
 }
 
 // parseInt reads a decimal number as strictly as Redis does: no leading zeros, no
-// plus sign, no minus zero, within 64 bits.
+// plus sign, no minus zero, within 64 bits. A number too large for an int is none: no limit is.
 func parseInt(b []byte) (int, bool) {
 	negative := len(b) > 0 && b[0] == '-'
 	if negative {
@@ -272,9 +272,9 @@ func parseInt(b []byte) (int, bool) {
 		n = n*10 + uint64(c-'0')
 	}
 	if negative {
-		return int(-n), n <= 1<<63
+		return int(max(int64(-n), math.MinInt)), n <= 1<<63
 	}
-	return int(n), n <= math.MaxInt64
+	return int(n), n <= math.MaxInt
 }
 
 // inline finds the end of a line.

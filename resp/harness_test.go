@@ -91,6 +91,18 @@ func (f *testCommands) Dispatch(sess *command.Session, args [][]byte, w *reply.W
 			w.Simple("GONE")
 			f.running <- nil
 		}
+	case "NAP": // waits for a moment
+		sess.Conn.Flush()
+		w.Reset()
+		select {
+		case <-time.After(time.Millisecond):
+		case <-sess.Conn.Done():
+		}
+		w.Simple("AWAKE")
+	case "HANG": // waits for the end of its client
+		sess.Conn.Flush()
+		w.Reset()
+		<-sess.Conn.Done()
 	case "WRITE": // has to be committed
 		sess.LastWrite++
 		w.OK()
@@ -119,7 +131,7 @@ type testServer struct {
 // startServer serves on a port of its own until the test ends. change may be nil.
 func startServer(t *testing.T, change func(*Settings, *Address), args ...string) *testServer {
 	t.Helper()
-	return startImpatient(t, patience, change, args...)
+	return startImpatient(t, 10*patience, change, args...) // the test gives up first
 }
 
 // startImpatient is startServer with another time after which a client that takes nothing is closed.
@@ -138,7 +150,7 @@ func startImpatient(t *testing.T, stall time.Duration, change func(*Settings, *A
 		change(&set, &addr)
 	}
 	s := New(f, set, log)
-	s.stall, s.handshake, s.watching = stall, stall, testWatching
+	s.stall, s.linger, s.handshake, s.watching = stall, stall, stall, testWatching
 	if err := s.Listen(addr); err != nil {
 		t.Fatal(err)
 	}
@@ -175,13 +187,35 @@ func dialTest(t *testing.T, network, addr string) *testClient {
 
 func wrapClient(t *testing.T, nc net.Conn) *testClient {
 	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(patience))
-	return &testClient{Conn: nc, t: t, r: bufio.NewReader(nc)}
+	nc.SetDeadline(time.Now().Add(patience)) // for what uses it directly
+	return &testClient{Conn: nc, t: t, r: bufio.NewReader(patient{nc})}
+}
+
+// patient is a connection that fails when nothing passes for as long as patience, however long all of it takes.
+type patient struct{ net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	if err := p.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return 0, err
+	}
+	return p.Conn.Read(b)
+}
+
+// Write writes in steps, so that a large one is no single wait.
+func (p patient) Write(b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		if err = p.SetWriteDeadline(time.Now().Add(patience)); err == nil {
+			var taken int
+			taken, err = p.Conn.Write(b[n:min(len(b), n+flushAt)])
+			n += taken
+		}
+	}
+	return n, err
 }
 
 func (c *testClient) send(s string) {
 	c.t.Helper()
-	if _, err := io.WriteString(c.Conn, s); err != nil {
+	if _, err := io.WriteString(patient{c.Conn}, s); err != nil {
 		c.t.Fatalf("sending %.60q: %v", s, err)
 	}
 }

@@ -102,25 +102,35 @@ func (s *Server) reserve(limit int) bool {
 	return true
 }
 
-// connect registers a client.
+// connect makes a client of nc. It returns nil when that is impossible, or too late.
 func (s *Server) connect(nc net.Conn, useTLS bool, set *Settings) *client {
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		keepAlive(tcp, set.KeepAlive)
 	}
 	c, err := newClient(s, nc, useTLS)
 	if err != nil {
+		s.log.limited("connect", func() { s.log.Warnf("Closing a new connection: %v", err) })
 		s.count.Add(-1)
-		nc.Close()
+		return nil
+	}
+	if !s.register(c) {
+		c.to.close()
+		s.count.Add(-1)
 		return nil
 	}
 	s.stats.accepted.Add(1)
+	return c
+}
+
+// register makes Shutdown wait for the client, unless it has begun: then there may be nobody left to serve another one.
+func (s *Server) register(c *client) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.conns[c] = struct{}{}
 	if s.mu.stopping {
-		c.interrupt()
+		return false
 	}
-	return c
+	s.mu.conns[c] = struct{}{}
+	return true
 }
 
 // keepAlive probes a silent peer as Redis does: first after idle, then three times in the same time again.
@@ -255,9 +265,14 @@ func isMissing(err error) bool {
 	return errors.As(err, &dns)
 }
 
-// listenUnix binds the socket; one that an earlier process has left is replaced.
+// listenUnix binds the socket; one that an earlier process has left is replaced, one that somebody
+// listens on is not.
 func (s *Server) listenUnix(a Address) error {
 	if info, err := os.Lstat(a.UnixSocket); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if other, err := net.DialTimeout("unix", a.UnixSocket, time.Second); err == nil {
+			other.Close()
+			return fmt.Errorf("unixsocket: %s: %w", a.UnixSocket, syscall.EADDRINUSE)
+		}
 		if err := os.Remove(a.UnixSocket); err != nil {
 			return fmt.Errorf("unixsocket: %w", err)
 		}

@@ -3,9 +3,12 @@ package resp
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gtinside/corecache/command"
 )
 
 // loop serves many clients with one goroutine, as long as nobody has to wait: it asks the kernel which
@@ -49,6 +52,7 @@ type loop struct {
 	mu struct {
 		sync.Mutex
 		clients []*client // by descriptor
+		tag     int32     // of the last client
 	}
 }
 
@@ -114,9 +118,11 @@ func (l *loop) watch(c *client) error {
 	for c.fd >= len(l.mu.clients) {
 		l.mu.clients = append(l.mu.clients, make([]*client, c.fd+16-len(l.mu.clients))...)
 	}
+	l.mu.tag++
+	c.tag = l.mu.tag
 	l.mu.clients[c.fd] = c
 	l.mu.Unlock()
-	return l.poll.add(c.fd)
+	return l.poll.add(c.fd, c.tag)
 }
 
 // forget comes before the descriptor is closed and may belong to another client.
@@ -130,6 +136,7 @@ func (l *loop) forget(c *client) {
 
 // run is the loop, until the server stops or another goroutine takes over.
 func (l *loop) run() {
+	l.clock = time.Since(l.server.start) // the next client has no part in what its predecessor took
 	for {
 		for l.next < l.round {
 			c := l.ready[l.next]
@@ -142,7 +149,7 @@ func (l *loop) run() {
 		if len(l.late) > 0 && !l.answer() {
 			return
 		}
-		l.ready = append(l.ready[:0], l.ready[l.round:]...)
+		l.ready = slices.Delete(l.ready, 0, l.round)
 		if !l.gather() {
 			return
 		}
@@ -151,25 +158,29 @@ func (l *loop) run() {
 	}
 }
 
-// gather waits for events, unless there are clients to go on with.
+// gather waits for events, unless there are clients to go on with. It reports false when the server stops.
 func (l *loop) gather() bool {
 	sleep := len(l.ready) == 0
 	n, err := l.poll.wait(false)
 	if n == 0 && err == nil && sleep {
 		n, err = l.poll.wait(true)
-		l.server.watchdog.rouse()
 	}
 	if err != nil {
 		l.server.log.limited("poll", func() { l.server.log.Errorf("Waiting for clients: %v", err) })
 	}
+	return l.tell(n)
+}
+
+// tell lets the clients know of n events.
+func (l *loop) tell(n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range n {
-		fd, events := l.poll.event(i)
+		fd, tag, events := l.poll.event(i)
 		if fd == l.poll.waker {
 			return false
 		}
-		if c := l.mu.clients[fd]; c != nil {
+		if c := l.mu.clients[fd]; c != nil && c.tag == tag {
 			l.event(c, events)
 		}
 	}
@@ -201,6 +212,13 @@ const (
 	toOwn            // its own goroutine has to go on
 )
 
+// begin starts a turn, which somebody has to watch: a watchdog that has just gone to sleep sees the turn, or is seen here.
+func (l *loop) begin() (turn uint64) {
+	turn = l.turn.Add(1)
+	l.server.watchdog.rouse()
+	return turn
+}
+
 // serve lets a client have its turn. It reports false when another goroutine has become the loop.
 func (l *loop) serve(c *client) bool {
 	if c.slow > slowEnough {
@@ -208,7 +226,7 @@ func (l *loop) serve(c *client) bool {
 		return true
 	}
 	start := l.clock
-	turn := l.turn.Add(1)
+	turn := l.begin()
 	c.turn = turn
 	next := c.step()
 	kept := c.turn == turn && l.turn.CompareAndSwap(turn, turn+1)
@@ -247,13 +265,14 @@ func (l *loop) answer() bool {
 	l.late = nil
 	if !l.answersAtOnce(late) {
 		l.server.tasks.Go(func() {
+			l.server.together(late)
 			for _, c := range late {
 				c.put(c.reply())
 			}
 		})
 		return true
 	}
-	turn := l.turn.Add(1)
+	turn := l.begin()
 	for _, c := range late {
 		c.next = c.reply()
 	}
@@ -270,6 +289,15 @@ func (l *loop) answer() bool {
 		l.late = late[:0]
 	}
 	return kept
+}
+
+// together lets the units of several clients end together where they wait for another node.
+func (s *Server) together(late []*client) {
+	sessions := make([]*command.Session, len(late))
+	for i, c := range late {
+		sessions[i] = c.sess
+	}
+	s.commands.Together(sessions)
 }
 
 func (l *loop) answersAtOnce(late []*client) bool {
@@ -291,8 +319,10 @@ func (c *client) step() (next outcome) {
 		return toOwn
 	case n == 0:
 		return toRest
-	case c.sess.Dirty():
+	case c.sess.Dirty() || c.sess.Quick():
 		return toAnswer
+	case !c.server.commands.EndsAtOnce(c.sess):
+		return toOwn // each waits for another node on its own
 	}
 	return c.reply()
 }
@@ -378,10 +408,10 @@ func (c *client) mayBlock() {
 	}
 }
 
-// pace takes down how long the execution of a unit took.
+// pace takes down how long the execution of a unit took. One that only prepares what another node executes is never slow.
 func (c *client) pace(d time.Duration) {
 	switch {
-	case d > slowUnit && d > slowCommand*time.Duration(c.executed):
+	case d > slowUnit && d > slowCommand*time.Duration(c.executed) && !c.sess.Quick():
 		c.slow = min(c.slow+slowCosts, slowMax)
 	case c.slow > 0:
 		c.slow--

@@ -7,8 +7,11 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gtinside/corecache/command"
 )
 
 // TestWithoutLoop runs what matters for a client that a goroutine of its own reads from.
@@ -17,7 +20,7 @@ func TestWithoutLoop(t *testing.T) {
 	testLoops = -1
 	for name, test := range map[string]func(*testing.T){
 		"Hostile": TestHostileInput, "Split": TestSplitAtEveryByteOnTheWire, "Unit": TestPipelineIsOneUnit,
-		"HalfClose": TestHalfClose, "Pipeline": TestLongPipeline, "NeverReading": TestNeverReadingClient,
+		"HalfClose": TestHalfClose, "HalfCloseMuch": TestHalfCloseBehindMuch, "Pipeline": TestLongPipeline, "NeverReading": TestNeverReadingClient,
 		"Idle": TestIdleTimeout, "Pushed": TestPushBesideReplies, "Disconnect": TestDisconnectWhileBlocked,
 		"Blocking": TestGoOnAfterBlocking, "Shutdown": TestShutdownFinishesUnits, "Panic": TestPanicEndsOnlyItsClient,
 	} {
@@ -218,7 +221,7 @@ func writePieces(w io.Writer, s string) error {
 }
 
 func TestPace(t *testing.T) {
-	c := &client{executed: 1}
+	c := &client{executed: 1, sess: new(command.Session)}
 	for range 3 {
 		c.pace(slowUnit + 1)
 	}
@@ -243,5 +246,58 @@ func TestPace(t *testing.T) {
 	}
 	if c.slow != 0 {
 		t.Error("many commands are taken for slow ones")
+	}
+}
+
+// TestDozingWatchdog begins a turn at the worst moment: the watchdog has looked for the last time and is about to sleep.
+func TestDozingWatchdog(t *testing.T) {
+	s := New(nil, Settings{}, nil)
+	l := &loop{server: s}
+	s.watchdog.dozing.Store(true)
+	l.begin()
+	select {
+	case <-s.watchdog.wake:
+	default:
+		t.Error("nobody watches the turn")
+	}
+}
+
+// TestStaleEvent has the end of a connection told after its descriptor has gone to the next client.
+func TestStaleEvent(t *testing.T) {
+	p, err := newPoller()
+	if err != nil || p == nil {
+		t.Skip("no event loops here: ", err)
+	}
+	defer p.close()
+	l := &loop{poll: p}
+	connect := func() (*client, int) {
+		pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &client{fd: pair[0]}
+		c.state.Store(held)
+		if err := l.watch(c); err != nil {
+			t.Fatal(err)
+		}
+		return c, pair[1]
+	}
+	first, peer := connect()
+	closeSocket(peer)
+	n, err := p.wait(true)
+	if n != 1 || err != nil {
+		t.Fatalf("%d events, %v", n, err)
+	}
+	l.forget(first)
+	closeSocket(first.fd)
+	second, peer := connect()
+	defer closeSocket(peer)
+	defer closeSocket(second.fd)
+	if second.fd != first.fd {
+		t.Skip("another goroutine has got the descriptor")
+	}
+	l.tell(n)
+	if second.hup.Load() || second.state.Load() != held {
+		t.Error("the event of the first client has reached the second one")
 	}
 }

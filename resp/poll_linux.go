@@ -40,10 +40,11 @@ func newPoller() (*poller, error) {
 	return p, nil
 }
 
-// add watches a descriptor until it is closed.
-func (p *poller) add(fd int) error {
+// add watches a descriptor until it is closed. Its events bear the tag, which tells them from those of an earlier owner of
+// the descriptor that were taken from the kernel before that was closed.
+func (p *poller) add(fd int, tag int32) error {
 	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd),
+		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd), Pad: tag,
 	})
 }
 
@@ -60,9 +61,9 @@ func (p *poller) wait(sleep bool) (int, error) {
 }
 
 // event is one of those that wait has returned.
-func (p *poller) event(i int) (fd int, events uint32) {
+func (p *poller) event(i int) (fd int, tag int32, events uint32) {
 	e := &p.events[i]
-	return int(e.Fd), e.Events
+	return int(e.Fd), e.Pad, e.Events
 }
 
 // pollNow is epoll_wait(2) that does not sleep, and of which the scheduler is not told.
@@ -104,10 +105,13 @@ func detach(nc syscallConn) (fd int, err error) {
 	if err == nil {
 		err = dupErr
 	}
-	if err != nil {
-		return 0, err
+	if err == nil {
+		err = nc.Close()
 	}
-	return fd, nc.Close()
+	if err != nil && fd > 0 {
+		closeSocket(fd)
+	}
+	return fd, err
 }
 
 // hungUp reports whether the peer has closed its end, however much it has sent before.

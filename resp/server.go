@@ -20,6 +20,7 @@ type Commands interface {
 	Dispatch(*command.Session, [][]byte, *reply.Writer)
 	EndUnit(*command.Session, *reply.Writer) error
 	EndsAtOnce(*command.Session) bool
+	Together([]*command.Session)
 }
 
 // Server is the front end. Use: New, Listen, Start, and in the end Shutdown. Its methods are
@@ -34,6 +35,7 @@ type Server struct {
 	loops     []*loop       // none: each client is read from by its own goroutine
 	watchdog  watchdog
 	stall     time.Duration // stallTime, shorter in tests
+	linger    time.Duration // lingerTime, longer in tests
 	handshake time.Duration // handshakeTime, shorter in tests
 	watching  time.Duration // watchEvery, other in tests
 
@@ -69,7 +71,7 @@ type counters struct {
 // New returns a server with no addresses to listen on.
 func New(commands Commands, set Settings, log *logrus.Logger) *Server {
 	s := &Server{
-		commands: commands, log: newLimitedLog(log), start: time.Now(), stall: stallTime, handshake: handshakeTime, watching: watchEvery,
+		commands: commands, log: newLimitedLog(log), start: time.Now(), stall: stallTime, linger: lingerTime, handshake: handshakeTime, watching: watchEvery,
 		stop: make(chan struct{}), drained: make(chan struct{}), quit: make(chan struct{}),
 		pressure: make(chan struct{}, 1),
 	}

@@ -117,6 +117,23 @@ func TestHalfClose(t *testing.T) {
 	c.expectEnd()
 }
 
+// TestHalfCloseBehindMuch has a client close its sending side before it reads replies which are larger than what sockets hold. A goroutine
+// of its own serves it, as its first command is slow.
+func TestHalfCloseBehindMuch(t *testing.T) {
+	const size = 30 << 20
+	s := startServer(t, nil)
+	c := s.dial()
+	c.send(array("SLOW") + array("BIG", strconv.Itoa(size)))
+	<-s.fake.running
+	c.Conn.(*net.TCPConn).CloseWrite()
+	s.dial().ping() // the event loop has gone on without the client
+	s.fake.release <- struct{}{}
+	c.expect(fmt.Sprintf("+DONE\r\n$%d\r\n", size))
+	if n, err := io.Copy(io.Discard, c.r); n != size+2 || err != nil {
+		t.Errorf("%d bytes of %d, %v", n, size+2, err)
+	}
+}
+
 // TestReadAfterWriting is a client which sends its whole pipeline before it reads, as many do. The
 // replies are larger than what sockets hold.
 func TestReadAfterWriting(t *testing.T) {
@@ -631,4 +648,78 @@ func TestManyArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "nothing held", func() bool { return s.held.Load() == 0 })
+}
+
+// TestBlockedBeyondOutputLimit has a command block whose client could not be sent the replies in front of it.
+func TestBlockedBeyondOutputLimit(t *testing.T) {
+	const big = 60_000 // collected until the command blocks
+	s := startServer(t, func(set *Settings, _ *Address) { set.Normal.Hard = big + 100 })
+	c := s.dial()
+	only := func() *client { return s.connections()[0] }
+	eventually(t, "replies wait", func() bool {
+		before := s.fake.units.Load()
+		c.send(array("BIG", strconv.Itoa(big/2)))
+		eventually(t, "the unit has ended", func() bool { return s.fake.units.Load() > before })
+		return only().out.pending.Load() > 200
+	})
+	c.send(array("BIG", strconv.Itoa(big)) + array("BLOCK"))
+	<-s.fake.running
+	select {
+	case <-s.fake.running: // BLOCK tells that the client has gone
+	case <-time.After(patience):
+		s.fake.release <- struct{}{}
+		t.Fatal("the command waits for a client that is lost")
+	}
+	eventually(t, "the client is closed", func() bool { return s.count.Load() == 0 })
+}
+
+// TestConnectWhileStopping has a connection accepted just before a shutdown that finds no client.
+func TestConnectWhileStopping(t *testing.T) {
+	s := startServer(t, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	peer := dialTest(t, "tcp", ln.Addr().String())
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.beginStop()
+	s.reserve(1)
+	if c := s.connect(nc, false, s.settings.Load()); c != nil {
+		t.Error("a client of which Shutdown does not know")
+	}
+	peer.expectEnd()
+	if n := s.count.Load(); n != 0 {
+		t.Errorf("%d clients", n)
+	}
+}
+
+// TestSlowReaderGetsLastReplies has a client take its last replies in small pieces, all together for longer than a client may take nothing.
+func TestSlowReaderGetsLastReplies(t *testing.T) {
+	for _, loops := range []int{1, -1} {
+		t.Run(fmt.Sprintf("loops=%d", loops), func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "socket")
+			s := startImpatient(t, 2*time.Second, func(_ *Settings, a *Address) { a.UnixSocket, a.Loops = path, loops })
+			c := dialTest(t, "unix", path)
+			c.ping()
+			if err := syscall.SetsockoptInt(s.connections()[0].fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 4<<10); err != nil {
+				t.Fatal(err)
+			}
+			const size = 256 << 10
+			c.send(array("BIG", strconv.Itoa(size)) + array("QUIT"))
+			c.expect(fmt.Sprintf("$%d\r\n", size))
+			pace := time.NewTicker(40 * time.Millisecond)
+			defer pace.Stop()
+			for range size / (4 << 10) {
+				<-pace.C
+				c.expect(strings.Repeat("x", 4<<10))
+			}
+			c.expect("\r\n+OK\r\n")
+			c.expectEnd()
+		})
+	}
 }

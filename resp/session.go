@@ -37,9 +37,7 @@ func (c *client) serve() {
 		for c.receive() && c.unit() {
 		}
 	}
-	if c.server.stopped() {
-		c.linger() // replies that the kernel has not taken yet
-	}
+	c.linger()
 }
 
 // recovered keeps a mistake in this package from ending the process.
@@ -202,17 +200,8 @@ func (c *client) run() bool {
 	return goOn && err == nil
 }
 
-// endUnit sends the replies of a unit, and the last ones with patience.
-func (c *client) endUnit(goOn bool) bool {
-	if !c.flushUnit() {
-		return false
-	}
-	if !goOn {
-		c.linger()
-		return false
-	}
-	return c.settle()
-}
+// endUnit sends the replies of a unit. It reports false when the session is over.
+func (c *client) endUnit(goOn bool) bool { return c.flushUnit() && goOn && c.settle() }
 
 // receiveMore reads on without waiting when the last read has filled the buffer: a pipeline longer
 // than that is still one unit. An end of the stream is met again by the next fill.
@@ -272,6 +261,7 @@ func (c *client) command(frame []byte, kind frameKind) error {
 	c.ws.args = args
 	c.w.Proto = c.sess.Proto()
 	c.executed++
+	c.sess.Frame = frame
 	c.server.commands.Dispatch(c.sess, args, &c.w)
 	c.unblocked()
 	return nil
@@ -327,6 +317,22 @@ func (c *client) commit() {
 		c.mayBlock()
 	}
 	_ = c.server.commands.EndUnit(c.sess, &c.w)
+	c.unblocked()
+}
+
+// Yield implements command.Conn.
+func (c *client) Yield() { c.mayBlock() }
+
+// Send implements command.Conn.
+func (c *client) Send(wait bool) error {
+	c.mayBlock()
+	if err := c.sendReplies(); err != nil {
+		return err
+	}
+	if wait && !c.settle() {
+		return errClosed
+	}
+	return nil
 }
 
 // Flush implements command.Conn: the session's replies are sent, and from now on until the command
@@ -336,6 +342,9 @@ func (c *client) Flush() error {
 	err := c.sendReplies()
 	if err == nil {
 		err = c.endReplies()
+	}
+	if err != nil {
+		c.Kill() // nothing is worth waiting for
 	}
 	c.watcher.begin(c)
 	if c.ws != nil {
@@ -401,9 +410,9 @@ func (c *client) settle() bool {
 	return false
 }
 
-// linger waits until the last replies are sent.
+// linger waits until the last replies are sent, of which the kernel may not have taken all yet. What is lost does not wait.
 func (c *client) linger() {
-	if !c.waitOutput(0, lingerTime) {
+	if !c.waitOutput(0, c.server.linger) {
 		return
 	}
 	if c.tls != nil {

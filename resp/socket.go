@@ -13,7 +13,8 @@ import (
 type transport interface {
 	// tryRead and tryWrite never wait; EAGAIN says that they would have to.
 	tryWrite(p []byte) (int, error)
-	// Write waits until all is written or the client was killed.
+	// Write waits until some of p, which is not empty, is written, or the client was killed. So a client that takes little at a
+	// time is seen to take something.
 	Write(p []byte) (int, error)
 	// kill ends the connection at once: whoever reads or writes gets an error.
 	kill()
@@ -70,13 +71,12 @@ func writeAll(fd uintptr, p []byte) (written int, err error) {
 	return written, nil
 }
 
-func (s *socket) Write(p []byte) (written int, err error) {
+func (s *socket) Write(p []byte) (int, error) {
 	defer s.waiting.Store(false)
 	for {
-		n, err := s.tryWrite(p[written:])
-		written += n
-		if err != syscall.EAGAIN {
-			return written, err
+		n, err := s.tryWrite(p)
+		if n > 0 || err != syscall.EAGAIN {
+			return written(n, err)
 		}
 		if !s.waiting.Swap(true) {
 			continue // the room may have come before anybody knew that it is waited for
@@ -84,9 +84,17 @@ func (s *socket) Write(p []byte) (written int, err error) {
 		select {
 		case <-s.writable:
 		case <-s.done:
-			return written, errClosed
+			return 0, errClosed
 		}
 	}
+}
+
+// written is the result of a Write that has not waited in vain.
+func written(n int, err error) (int, error) {
+	if n > 0 && err == syscall.EAGAIN {
+		err = nil
+	}
+	return n, err
 }
 
 // roomCame is called by the event loop.
@@ -135,18 +143,21 @@ func newStream(nc net.Conn) (*stream, error) {
 	return &stream{nc: nc, raw: raw}, err
 }
 
-func (s *stream) tryWrite(p []byte) (written int, err error) {
+func (s *stream) tryWrite(p []byte) (int, error) { return s.write(p, false) }
+
+func (s *stream) Write(p []byte) (int, error) { return written(s.write(p, true)) }
+
+// write writes what the kernel takes; with wait it waits until that is something.
+func (s *stream) write(p []byte, wait bool) (n int, err error) {
 	rawErr := s.raw.Write(func(fd uintptr) bool {
-		written, err = writeAll(fd, p)
-		return true
+		n, err = writeAll(fd, p)
+		return n > 0 || err != syscall.EAGAIN || !wait
 	})
 	if rawErr != nil {
-		return written, rawErr
+		return n, rawErr
 	}
-	return written, err
+	return n, err
 }
-
-func (s *stream) Write(p []byte) (int, error) { return s.nc.Write(p) }
 
 func (s *stream) kill() { s.nc.Close() }
 

@@ -12,6 +12,7 @@ import (
 type Servers struct {
 	Environment Environment
 	Rounds      int
+	Rewrites    bool // redis-server rewrites its file
 	Results     []server.Result
 }
 
@@ -19,8 +20,13 @@ type Servers struct {
 func (s *Servers) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# CoreCache beside redis-server\n\n%s\n\n", s.Environment)
-	fmt.Fprintf(&b, "redis-benchmark, 50 clients, random keys; redis-server with its append-only file, without rewriting it; CoreCache with maxmemory 4gb, as Redis has no bound. "+
-		"Load generator and server share the machine. Medians of %d alternating rounds; a ratio above 1 means that CoreCache is better.\n\n", s.Rounds)
+	rewrites := "which only grows, as rewriting is off"
+	if s.Rewrites {
+		rewrites = "which it rewrites when it has doubled, its default"
+	}
+	fmt.Fprintf(&b, "redis-benchmark, 50 clients, random keys; redis-server with its append-only file, %s; CoreCache with maxmemory 4gb, as Redis has no bound. "+
+		"Load generator and server share the machine; each run begins when the background work of the one before has ended, which its CPU time includes. "+
+		"Medians of %d alternating rounds; a ratio above 1 means that CoreCache is better.\n\n", rewrites, s.Rounds)
 	t := &table{}
 	t.add("load", "corecache/s", "redis/s", "ratio", "corecache p99 ms", "redis p99 ms", "corecache CPU us", "redis CPU us", "corecache MiB", "redis MiB")
 	for _, load := range s.loads() {

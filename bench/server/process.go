@@ -24,10 +24,14 @@ type Kind struct {
 	Args   []string
 }
 
-// Redis is redis-server with its append-only file. It is spared the rewriting
-// of the file, which would come at random moments.
-func Redis(binary string) Kind {
-	return Kind{Name: "redis", Binary: binary, Args: []string{"--appendonly", "yes", "--save", "", "--auto-aof-rewrite-percentage", "0", "--loglevel", "warning"}}
+// Redis is redis-server with its append-only file and without snapshots. It rewrites the file by itself, as it does by default and as
+// CoreCache compacts, or never.
+func Redis(binary string, rewrites bool) Kind {
+	k := Kind{Name: "redis", Binary: binary, Args: []string{"--appendonly", "yes", "--save", "", "--loglevel", "warning"}}
+	if !rewrites {
+		k.Args = append(k.Args, "--auto-aof-rewrite-percentage", "0")
+	}
+	return k
 }
 
 // CoreCache with its defaults.
@@ -130,21 +134,49 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// CPU is the user and system time of the server so far.
-func (p *Process) CPU() time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+// CPU is the user and system time of the server so far, and of the processes that it has forked and that have ended.
+func (p *Process) CPU() time.Duration { return cpuOf(strconv.Itoa(p.cmd.Process.Pid)) }
+
+func cpuOf(pid string) time.Duration {
+	b, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 	if err != nil {
 		return 0
 	}
-	// Fields 14 and 15, in ticks of 10 ms; the name in field 2 may hold blanks.
+	// Fields 14 to 17, in ticks of 10 ms; the name in field 2 may hold blanks.
 	_, rest, _ := strings.Cut(string(b), ") ")
 	f := strings.Fields(rest)
-	if len(f) < 13 {
+	if len(f) < 15 {
 		return 0
 	}
-	user, _ := strconv.Atoi(f[11])
-	system, _ := strconv.Atoi(f[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
+	var ticks int
+	for _, field := range f[11:15] {
+		n, _ := strconv.Atoi(field)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// family is CPU, and the time of the forked processes that are still at work.
+func (p *Process) family() time.Duration {
+	pid := strconv.Itoa(p.cmd.Process.Pid)
+	all := cpuOf(pid)
+	children, _ := os.ReadFile(filepath.Join("/proc", pid, "task", pid, "children")) // without them, it is less exact
+	for _, child := range strings.Fields(string(children)) {
+		all += cpuOf(child)
+	}
+	return all
+}
+
+// settle waits until the server does nothing to speak of in the background; at most for limit.
+func (p *Process) settle(limit time.Duration) {
+	const step = 200 * time.Millisecond
+	for end := time.Now().Add(limit); time.Now().Before(end); {
+		before := p.family()
+		time.Sleep(step)
+		if p.family()-before <= step/10 {
+			return
+		}
+	}
 }
 
 // Memory is the resident memory of the server in bytes.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 )
 
@@ -60,7 +61,7 @@ func halfCompressible(n int) []byte {
 
 func (v *values) part(id uint64, version uint32) []byte {
 	n := v.size - headSize
-	at := int(mix(id^uint64(version)<<40) % uint64(len(v.text)-n))
+	at := int(mix(id^bits.RotateLeft64(uint64(version), 40)) % uint64(len(v.text)-n))
 	return v.text[at : at+n]
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/gtinside/corecache/election"
 	"github.com/gtinside/corecache/engine"
 	"github.com/gtinside/corecache/keyspace"
+	"github.com/gtinside/corecache/proxy"
 	"github.com/gtinside/corecache/replication"
 	"github.com/gtinside/corecache/replication/link"
 	"github.com/gtinside/corecache/replication/protocol"
@@ -29,6 +30,7 @@ type cluster struct {
 	c        *config.Config
 	log      *logrus.Logger
 	node     *replication.Node
+	proxy    *proxy.Proxy
 	election *election.Cluster // nil until join
 	peers    []net.Listener
 }
@@ -42,13 +44,9 @@ func newCluster(c *config.Config, log *logrus.Logger, failed func(error), quiet 
 	if err != nil {
 		return nil, err
 	}
-	secret := c.String("masterauth")
-	if secret == "" {
-		secret = c.String("requirepass")
-	}
 	millis := func(name string) time.Duration { return time.Duration(c.Int(name)) * time.Millisecond }
 	node, err := replication.New(replication.Options{
-		Link:  link.Options{Secret: secret, TLS: tlsConfig},
+		Link:  link.Options{Secret: clusterSecret(c), TLS: tlsConfig},
 		Lease: millis("replication-lease"), Grace: millis("replication-grace"),
 		Settings: clusterSettings(c),
 		Dir:      c.String("dir"),
@@ -59,7 +57,17 @@ func newCluster(c *config.Config, log *logrus.Logger, failed func(error), quiet 
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{c: c, log: log, node: node}, nil
+	cl := &cluster{c: c, log: log, node: node}
+	cl.proxy = proxy.New(proxy.Options{Cluster: node, Log: log, Secret: func() string { return clusterSecret(c) }})
+	return cl, nil
+}
+
+// clusterSecret is what the nodes know each other by.
+func clusterSecret(c *config.Config) string {
+	if s := c.String("masterauth"); s != "" {
+		return s
+	}
+	return c.String("requirepass")
 }
 
 func clusterSettings(c *config.Config) protocol.Settings {
@@ -183,6 +191,7 @@ func (cl *cluster) close() {
 	if cl == nil {
 		return
 	}
+	cl.proxy.Close()
 	if err := cl.node.Close(); err != nil {
 		cl.log.WithError(err).Error("closing the replication")
 	}

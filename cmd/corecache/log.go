@@ -6,13 +6,17 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/gtinside/corecache/config"
 )
 
-const logQueue = 1024 // messages that may wait for a slow disk or terminal
+const (
+	logQueue = 1024            // messages that may wait for a slow disk or terminal
+	logLast  = 2 * time.Second // how long the last ones may take: a terminal that nobody reads must not keep the process
+)
 
 // logFile is where the log goes. Messages are handed over to one goroutine, which Close
 // ends, because logrus writes under a lock: without the queue a blocked terminal
@@ -115,16 +119,33 @@ func (f *logFile) write(line []byte) {
 	_, _ = out.Write(line)
 }
 
-// Close writes what waits. The log must not be used afterwards, so it is redirected.
+// Close writes what waits, within logLast. The log must not be used afterwards, so it is redirected.
 func (f *logFile) Close(log *logrus.Logger) {
 	log.SetOutput(os.Stderr)
 	f.mu.Lock()
 	first := !f.mu.closed
 	f.mu.closed = true
 	f.mu.Unlock()
-	if first {
-		close(f.lines)
-		<-f.done
+	if !first {
+		return
+	}
+	close(f.lines)
+	select {
+	case <-f.done:
 		_ = f.mu.out.Close() // every line is written; there is no log left to report to
+	case <-time.After(logLast):
+	}
+}
+
+// lastWords writes what the process has to say when it ends, within logLast.
+func lastWords(out io.Writer, text []byte) {
+	said := make(chan struct{})
+	go func() {
+		_, _ = out.Write(text) // there is nowhere left to say that it failed
+		close(said)
+	}()
+	select {
+	case <-said:
+	case <-time.After(logLast):
 	}
 }

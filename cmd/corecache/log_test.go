@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -61,6 +63,26 @@ func TestBlockedLogBlocksNobody(t *testing.T) {
 	if err := file.Close(); err != nil { // out took its place
 		t.Error(err)
 	}
+}
+
+// A terminal that nobody reads does not keep the process from ending.
+func TestBlockedLogDelaysTheEndBriefly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := logrus.New()
+		out := blocked{make(chan struct{})}
+		defer close(out.release)
+		f := &logFile{lines: make(chan []byte, logQueue), done: make(chan struct{})}
+		f.mu.out = out
+		go f.run()
+		log.SetOutput(f)
+		log.Info("line")
+		begin := time.Now()
+		f.Close(log)
+		lastWords(out, []byte("line"))
+		if d := time.Since(begin); d != 2*logLast {
+			t.Errorf("it took %v", d)
+		}
+	})
 }
 
 func TestLogFileThatCanNotBeOpened(t *testing.T) {

@@ -29,7 +29,7 @@ func main() {
 		err = start(os.Args[1:])
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "corecache:", err)
+		lastWords(os.Stderr, fmt.Appendln(nil, "corecache:", err))
 		os.Exit(1)
 	}
 }
@@ -83,7 +83,7 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 		Front:    func() command.FrontStats { return front.Stats() },
 	}}
 	if cl != nil {
-		options.Cluster, options.Replication = cl.node, cl
+		options.Cluster, options.Replication, options.Proxy = cl.node, cl, cl.proxy
 	}
 	commands = command.New(options)
 	front = resp.New(commands, resp.SettingsFrom(c), log)
@@ -95,12 +95,6 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	front.Start()
 	defer stopFront(c, front)
 
-	removePidfile, err := writePidfile(c.String("pidfile"))
-	if err != nil {
-		return err
-	}
-	defer removePidfile()
-
 	begin := time.Now()
 	db, err := engine.Open(c.String("dir"), engineOptions(c, log, cl != nil))
 	if err != nil {
@@ -109,14 +103,21 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	defer db.Close()
 	followConfig(c, db)
 
+	// Not before the port and the data are this process's own: the file may be that of a server which has them.
+	removePidfile, err := writePidfile(c.String("pidfile"))
+	if err != nil {
+		return err
+	}
+	defer removePidfile()
+
 	keys, err := keyspace.Open(db, keyspaceOptions(c, log, cl != nil))
 	if err != nil {
 		return err
 	}
 	defer keys.Close()
 
+	defer cl.close()
 	if cl != nil {
-		defer cl.close()
 		if err := cl.join(db, keys); err != nil {
 			return err
 		}

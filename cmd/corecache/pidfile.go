@@ -7,13 +7,18 @@ import (
 )
 
 // writePidfile leaves the process id in the file called name; "" = nowhere. The
-// function returned removes it.
+// function returned removes it, unless another process has written its own id there meanwhile.
 func writePidfile(name string) (remove func(), err error) {
 	if name == "" {
 		return func() {}, nil
 	}
-	if err := os.WriteFile(name, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+	id := strconv.Itoa(os.Getpid()) + "\n"
+	if err := os.WriteFile(name, []byte(id), 0o644); err != nil {
 		return nil, fmt.Errorf("pidfile: %w", err)
 	}
-	return func() { _ = os.Remove(name) }, nil // on the way out; a stale file does no harm
+	return func() {
+		if text, err := os.ReadFile(name); err == nil && string(text) == id {
+			_ = os.Remove(name) // on the way out; a stale file does no harm
+		}
+	}, nil
 }

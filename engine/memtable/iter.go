@@ -2,6 +2,7 @@ package memtable
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/gtinside/corecache/engine/base"
 )
@@ -66,8 +67,21 @@ func (i *iter) standOrNext(at int) bool {
 	for l := i.table.leaf(i.next); ; {
 		v := l.stable()
 		if i.load(l, v, order(l.order.Load())) {
+			i.prefetch()
 			return i.stand(0)
 		}
+	}
+}
+
+// prefetch asks for the records of the leaf, and for the next leaf: they lie anywhere.
+func (i *iter) prefetch() {
+	for _, r := range i.records[:i.n] {
+		p := uintptr(unsafe.Pointer(i.table.record(r)))
+		base.Prefetch(p)
+		base.Prefetch(p + 64)
+	}
+	if i.next != 0 {
+		base.Prefetch(uintptr(unsafe.Pointer(i.table.leaf(i.next))))
 	}
 }
 

@@ -39,8 +39,7 @@
 //
 // # Admission
 //
-// While there is room, everything that is read goes in, and all that is flushed, whole or its head, if such reads are
-// made at all. When it is full, a record goes in when it is read a second time within a while; a
+// While there is room, everything that is read goes in, and all that is flushed, if reads are made at all. When it is full, a record goes in when it is read a second time within a while; a
 // flush then only keeps the rows that are there up to date.
 //
 // # Heads

@@ -127,30 +127,52 @@ func (c *Cache) Begin() uint64 {
 	return c.generation.Add(1)
 }
 
-// Flushed tells of the newest record that a flush has of a key; kept says that it
-// is neither a tombstone nor hidden by one.
-func (c *Cache) Flushed(key []byte, tr base.Trailer, value []byte, kept bool) {
+// Row is the newest record that a flush has of a key.
+type Row struct {
+	Key     []byte
+	Trailer base.Trailer
+	Value   []byte
+	Kept    bool // it is neither a tombstone nor hidden by one
+
+	hash uint64
+}
+
+// Flushed tells of rows of a flush; each key is told of once in a generation. It takes many of them to find several in the time that memory
+// takes for one. It changes nothing in rows but what it needs for that, and keeps nothing of them.
+func (c *Cache) Flushed(rows []Row) {
 	t := c.table.Load()
 	if t == nil || t.empty() && !c.warm && !c.warmHeads {
 		return
 	}
-	hash := base.Hash(key)
-	if !kept {
-		t.remove(key, hash)
+	for i := range rows {
+		rows[i].hash = base.Hash(rows[i].Key)
+	}
+	t.prefetch(rows)
+	for i := range rows {
+		c.flushed(t, &rows[i])
+	}
+}
+
+func (c *Cache) flushed(t *table, r *Row) {
+	if !r.Kept {
+		t.remove(r.Key, r.hash)
 		return
 	}
-	there, fits := t.update(key, hash, tr, value)
-	if fits || !there && t.full.Load() {
+	room := !t.full.Load()
+	there, fits := t.update(r, room)
+	if fits || !there && !room {
 		return
 	}
 	valid := func() bool { return true }
-	whole := len(value) <= HeadSize || c.warm || there && !c.warmHeads
+	t.log.Lock()
+	defer t.log.Unlock()
+	whole := len(r.Value) <= HeadSize || room || c.warm || there && !c.warmHeads
 	switch {
 	case !there && !c.warm && !c.warmHeads:
-	case whole && len(key)+len(value) <= MaxRow:
-		t.add(key, hash, tr, value, false, valid)
-	case len(value) > HeadSize && len(key)+HeadSize <= MaxRow && hasHead(tr):
-		t.add(key, hash, tr, value[:HeadSize], true, valid)
+	case whole && len(r.Key)+len(r.Value) <= MaxRow:
+		t.addLocked(r.Key, r.hash, r.Trailer, r.Value, false, valid)
+	case len(r.Value) > HeadSize && len(r.Key)+HeadSize <= MaxRow && hasHead(r.Trailer):
+		t.addLocked(r.Key, r.hash, r.Trailer, r.Value[:HeadSize], true, valid)
 	}
 }
 

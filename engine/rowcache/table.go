@@ -112,11 +112,13 @@ func tagOf(hash uint64) uint32 { return uint32(hash) | 1 }
 
 // lock locks the bucket of a hash.
 func (t *table) lock(hash uint64) (*bucket, *stripe) {
-	i := (hash >> 32) * uint64(len(t.buckets)) >> 32
+	i := t.bucketOf(hash)
 	s := &t.stripes[i%stripeCount]
 	s.Lock()
 	return &t.buckets[i], s
 }
+
+func (t *table) bucketOf(hash uint64) uint64 { return (hash >> 32) * uint64(len(t.buckets)) >> 32 }
 
 // row returns the memory from a position on.
 func (t *table) row(position uint32) []byte {
@@ -208,13 +210,17 @@ func (t *table) admits(hash uint64) bool {
 }
 
 // add puts a row at the head, unless there is one of the key that has as much, or valid says at the last moment that
-// it is not the newest any more. head says that the value is only its beginning. When somebody else is
-// adding, it does nothing: it is only a cache.
+// it is not the newest any more. head says that the value is only its beginning. A reader does not wait
+// for others who are adding: it is only a cache.
 func (t *table) add(key []byte, hash uint64, tr base.Trailer, value []byte, head bool, valid func() bool) {
 	if !t.log.TryLock() {
 		return
 	}
 	defer t.log.Unlock()
+	t.addLocked(key, hash, tr, value, head, valid)
+}
+
+func (t *table) addLocked(key []byte, hash uint64, tr base.Trailer, value []byte, head bool, valid func() bool) {
 	n := unitsOf(len(key), len(value))
 	if t.log.closed || n > t.segmentUnits || !t.makeRoomLocked(n) {
 		return
@@ -330,28 +336,51 @@ func (t *table) evictLocked(mayReturn bool) (returned bool) {
 	return returned
 }
 
-// update makes a record the row of its key, if there is one and the record, or its beginning, fits into it. If
-// not, the row is removed.
-func (t *table) update(key []byte, hash uint64, tr base.Trailer, value []byte) (there, fits bool) {
+// update makes a record the row of its key, if there is one and the record fits into it, or its beginning into a head
+// for which there is no room to become more. If not, the row is removed.
+func (t *table) update(r *Row, room bool) (there, fits bool) {
 	if t.empty() {
 		return false, false
 	}
-	b, s := t.lock(hash)
+	b, s := t.lock(r.hash)
 	defer s.Unlock()
-	row, i := t.find(b, key, tagOf(hash))
+	row, i := t.find(b, r.Key, tagOf(r.hash))
 	if row == nil {
 		return false, false
 	}
-	old, head := valueOf(row), isHead(row)
-	if len(old) == len(value) || head && len(old) < len(value) && hasHead(tr) {
-		putLengths(row, len(key), len(old), len(old) < len(value))
+	old := valueOf(row)
+	stays := isHead(row) && len(old) < len(r.Value) && hasHead(r.Trailer) && !(room && len(r.Key)+len(r.Value) <= MaxRow)
+	if len(old) == len(r.Value) || stays {
+		putLengths(row, len(r.Key), len(old), len(old) < len(r.Value))
 		mark := binary.LittleEndian.Uint64(row) & readMark
-		binary.LittleEndian.PutUint64(row, uint64(tr)|mark)
-		copy(old, value)
+		binary.LittleEndian.PutUint64(row, uint64(r.Trailer)|mark)
+		copy(old, r.Value)
 		return true, true
 	}
 	b[i] = 0
 	return true, false
+}
+
+// prefetch asks for what Flushed will look at: first all buckets, then what their slots name.
+func (t *table) prefetch(rows []Row) {
+	if t.empty() {
+		return
+	}
+	for i := range rows {
+		base.Prefetch(uintptr(unsafe.Pointer(&t.buckets[t.bucketOf(rows[i].hash)])))
+	}
+	for i := range rows {
+		b, s := t.lock(rows[i].hash)
+		tag := tagOf(rows[i].hash)
+		for _, at := range b {
+			if at.tag() == tag {
+				row := uintptr(unsafe.Pointer(unsafe.SliceData(t.row(at.position()))))
+				base.Prefetch(row)
+				base.Prefetch(row + 64)
+			}
+		}
+		s.Unlock()
+	}
 }
 
 func (t *table) remove(key []byte, hash uint64) {

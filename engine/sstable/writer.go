@@ -201,7 +201,7 @@ func (w *Writer) flushData() {
 	}
 	w.out = appendBlockTrailer(w.out, start, kind, offset)
 	size := len(w.out) - start
-	if size > math.MaxUint32 || int64(w.partition.size)+int64(size) > math.MaxUint32 {
+	if int64(w.partition.size)+int64(size) > math.MaxUint32 {
 		w.fail(errors.New("partition too large"))
 		return
 	}

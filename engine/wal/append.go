@@ -51,7 +51,7 @@ func (l *Log) append(h header, payload []byte) (seq uint64, err error) {
 		return 0, err
 	}
 	fill := &l.mu.fill
-	fill.b = h.appendTo(fill.b, fill.seg.ident)
+	fill.addHeader(h)
 	fill.b = append(fill.b, payload...)
 	fill.records++
 	fill.last = h.seq + uint64(h.count) - 1

@@ -6,7 +6,7 @@ import "github.com/gtinside/corecache/engine/vfs"
 type Report struct {
 	Segments    int
 	Records     uint64
-	Bytes       int64  // of the records
+	Bytes       int64  // of the payloads
 	First, Last uint64 // sequence numbers; Last = First-1 if there are no records
 	// Torn names the file and the offset behind the last record if something follows there
 	// that a crash left and Open will cut; else it is empty. TornOffset is meaningless then.
@@ -41,7 +41,7 @@ func Check(fs vfs.FS, dir string, after uint64) (Report, error) {
 	}
 	end, err := scanFrom(fs, used, start, after, func(rec Record) error {
 		r.Records++
-		r.Bytes += int64(headerSize + len(rec.Payload))
+		r.Bytes += int64(len(rec.Payload))
 		return nil
 	})
 	r.Last = end.next - 1

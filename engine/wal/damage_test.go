@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -107,14 +108,27 @@ func TestEvidenceSurvivesPowerLoss(t *testing.T) {
 				}
 				disk = powerLoss(again, disk)
 			}
-			f, err := disk.OpenReadWrite("/log/00000001.wal")
-			must(t, err)
-			_, err = f.WriteAt([]byte("damage"), segmentHeaderSize+(headerSize+100)*4+60)
-			must(t, err)
-			must(t, f.Close())
+			damage(t, disk, record(5, 1, 100))
 			wantErr(t, openErr(t, Options{FS: disk, SegmentSize: 4096}, 0), base.ErrCorrupt)
 		}
 	}
+}
+
+// damage writes over part of the record in the first segment.
+func damage(t *testing.T, fs vfs.FS, r Record) {
+	t.Helper()
+	const path = "/log/00000001.wal"
+	content, err := vfs.ReadFile(fs, path, 0)
+	must(t, err)
+	at := bytes.Index(content, r.Payload)
+	if at < 0 {
+		t.Fatalf("record %d is not in %s", r.Seq, path)
+	}
+	f, err := fs.OpenReadWrite(path)
+	must(t, err)
+	_, err = f.WriteAt([]byte("damage"), int64(at)+12)
+	must(t, err)
+	must(t, f.Close())
 }
 
 // TestMissingSegment removes each segment of a closed log in turn. Only the last one can vanish
@@ -138,11 +152,7 @@ func TestDamageSeenByReaders(t *testing.T) {
 		add(t, l, record(seq, 1, 100))
 	}
 	must(t, l.Sync())
-	f, err := mem.OpenReadWrite("/log/00000001.wal")
-	must(t, err)
-	_, err = f.WriteAt([]byte("damage"), segmentHeaderSize+148*5+60)
-	must(t, err)
-	must(t, f.Close())
+	damage(t, mem, record(6, 1, 100))
 	r, err := l.NewReader(1)
 	must(t, err)
 	for seq := uint64(1); seq <= 5; seq++ {
@@ -190,7 +200,7 @@ func FuzzScanner(f *testing.F) {
 			if !ok {
 				break
 			}
-			if r.Seq != at || r.Count == 0 || scan.off < before+headerSize+int64(len(r.Payload)) || scan.off > scan.limit {
+			if r.Seq != at || r.Count == 0 || scan.off < before+shortSize+int64(len(r.Payload)) || scan.off > scan.limit {
 				t.Fatalf("record %+v at %d ends at %d", r, before, scan.off)
 			}
 			at = r.Last() + 1

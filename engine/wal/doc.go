@@ -69,6 +69,8 @@
 //
 // # Rejected
 //
+// Groups of records under one header and one checksum: a reader, a truncation and the hash of what was acknowledged want single
+// records. Short records cost nearly as little.
 // Blocks of 32 KiB with fragments of records, as LevelDB has them: they allow
 // skipping a damaged block, which is just what a database must not do.
 // Finding the end of the log by zeros: they cost a pass over every recycled segment.

@@ -135,7 +135,19 @@ type buffer struct {
 	seg     *segment
 	off     int64
 	records int
+	head    head   // of the last of them that is not short
 	last    uint64 // sequence number of the last record
+}
+
+// addHeader appends the header of a record whose payload comes next.
+func (b *buffer) addHeader(h header) {
+	if b.records > 0 && b.head.leads(h) {
+		b.b = b.head.appendShort(b.b, h)
+		return
+	}
+	n := len(b.b)
+	b.b = h.appendTo(b.b, b.seg.ident)
+	b.head = headOf(h, b.b[n:])
 }
 
 func (b *buffer) end() int64 { return b.off + int64(len(b.b)) }

@@ -12,7 +12,7 @@ import (
 // A record on disk, all numbers little endian:
 //
 //	offset  bytes
-//	     0      4  length of the payload
+//	     0      4  length of the payload, below 2^31
 //	     4      4  count: how many sequence numbers the record takes; 0 = a mark
 //	     8      8  epoch
 //	    16      8  first sequence number
@@ -35,10 +35,29 @@ import (
 // A mark has no payload and takes no sequence number: its first sequence is
 // that of the next record. It only carries "synced"; Close writes one so
 // that damage to the last records of a closed log is told from a torn tail.
-const headerSize = 48
+//
+// Where records are put into the buffer one behind the other, most have nothing new to say. A record
+// with the epoch and the synced of the one before it in the buffer, and little later, is short:
+//
+//	offset  bytes
+//	     0      4  length of the payload, and the top bit
+//	     4      2  count, at least 1
+//	     6      2  time, milliseconds after that of the head
+//	     8      4  CRC32C of the payload, then of bytes 0 to 7, the checksum at 44 of the
+//	               head, and the sequence number (8 bytes)
+//	    12         payload
+//
+// Its head is the last record before it whose header is whole. Epoch and synced are those of the head, so it would be no other evidence
+// than the head is. It is genuine only behind that head, which it could not be cut from: all of a buffer is written
+// at one place, and the first record of a buffer is never short.
+const (
+	headerSize = 48
+	shortSize  = 12
+	shortMark  = 1 << 31
+)
 
 // MaxPayload is the largest payload that a record can have, in bytes.
-const MaxPayload = math.MaxUint32
+const MaxPayload = math.MaxInt32
 
 // Record is a batch of operations with a place in the log. It takes the
 // sequence numbers Seq to Seq+Count-1.
@@ -53,7 +72,7 @@ type Record struct {
 // Last returns the last sequence number of the record.
 func (r Record) Last() uint64 { return r.Seq + uint64(r.Count) - 1 }
 
-// header is the decoded form of a record's first 48 bytes.
+// header is the decoded form of what stands before a payload.
 type header struct {
 	length  uint32
 	count   uint32
@@ -61,7 +80,50 @@ type header struct {
 	seq     uint64
 	synced  uint64
 	time    int64
-	dataSum uint32
+	dataSum uint32 // of the payload; in a short record, of what its checksum covers
+}
+
+// head is a whole header that short records may follow.
+type head struct {
+	header
+	sum uint32 // its checksum
+}
+
+func headOf(h header, encoded []byte) head {
+	return head{header: h, sum: binary.LittleEndian.Uint32(encoded[headerSize-4:])}
+}
+
+// leads reports whether a record that comes next in the buffer can be short.
+func (a *head) leads(h header) bool {
+	return h.epoch == a.epoch && h.synced == a.synced && h.time >= a.time && h.time-a.time <= math.MaxUint16 && h.count <= math.MaxUint16
+}
+
+// appendShort appends the 12 bytes of a record that a leads; h.dataSum is the checksum of its payload.
+func (a *head) appendShort(dst []byte, h header) []byte {
+	n := len(dst)
+	dst = binary.LittleEndian.AppendUint32(dst, h.length|shortMark)
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(h.count))
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(h.time-a.time))
+	covered := a.appendPlace(dst, h.seq)
+	return binary.LittleEndian.AppendUint32(dst, crc32.Update(h.dataSum, castagnoli, covered[n:]))
+}
+
+// appendPlace appends what ties a short record to its place.
+func (a *head) appendPlace(dst []byte, seq uint64) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint32(dst, a.sum), seq)
+}
+
+// decodeShort reads the 12 bytes of a short record behind a, whose sequence number must be seq. They are to be believed only together with the payload.
+func (a *head) decodeShort(b []byte, seq uint64) header {
+	return header{
+		length:  binary.LittleEndian.Uint32(b) &^ shortMark,
+		count:   uint32(binary.LittleEndian.Uint16(b[4:])),
+		epoch:   a.epoch,
+		seq:     seq,
+		synced:  a.synced,
+		time:    a.time + int64(binary.LittleEndian.Uint16(b[6:])),
+		dataSum: binary.LittleEndian.Uint32(b[8:]),
+	}
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -116,9 +178,11 @@ type scanner struct {
 	id    identity
 	off   int64 // of the next record
 	limit int64 // nothing is read from here on
+	head  head  // of short records at off
 
-	window []byte // content of the file from offset start
-	start  int64
+	scratch [20]byte
+	window  []byte // content of the file from offset start
+	start   int64
 }
 
 // windowSize is how much a scanner reads at once, in bytes; larger windows,
@@ -128,58 +192,71 @@ const windowSize = 256 << 10
 // next returns the record at s.off and moves behind it. It is not ok if there
 // is no whole, undamaged record with sequence number seq; s then stays. Marks are
 // skipped. The payload is valid until the following call.
-func (s *scanner) next(seq uint64) (r Record, ok bool, err error) {
+func (s *scanner) next(seq uint64) (r Record, ok bool, err error) { return s.read(seq, false) }
+
+// skip is next without the payload, which it need not read; it returns the last sequence number.
+func (s *scanner) skip(seq uint64) (last uint64, ok bool, err error) {
+	r, ok, err := s.read(seq, true)
+	return r.Last(), ok, err
+}
+
+func (s *scanner) read(seq uint64, skip bool) (r Record, ok bool, err error) {
 	for {
-		h, ok, err := s.header()
+		h, size, ok, err := s.header(seq)
 		if !ok || err != nil || h.seq != seq {
 			return Record{}, false, err
 		}
-		if h.count == 0 && h.length == 0 {
-			s.off += headerSize
+		end := s.off + int64(size) + int64(h.length)
+		if h.count == 0 && h.length == 0 && size == headerSize {
+			s.off = end
 			continue
 		}
-		end := s.off + headerSize + int64(h.length)
 		if h.count == 0 || end > s.limit {
 			return Record{}, false, nil
 		}
-		payload, err := s.peek(s.off+headerSize, int(h.length))
-		if err != nil || crc32.Checksum(payload, castagnoli) != h.dataSum {
-			return Record{}, false, err
+		r = Record{Epoch: h.epoch, Seq: h.seq, Count: h.count, Time: h.time}
+		if size == shortSize || !skip {
+			if r.Payload, ok, err = s.payload(h, size); !ok || err != nil {
+				return Record{}, false, err
+			}
 		}
 		s.off = end
-		return Record{Epoch: h.epoch, Seq: h.seq, Count: h.count, Time: h.time, Payload: payload}, true, nil
+		return r, true, nil
 	}
 }
 
-// skip is next without reading the payload; it returns the last sequence number.
-func (s *scanner) skip(seq uint64) (last uint64, ok bool, err error) {
-	for {
-		h, ok, err := s.header()
-		if !ok || err != nil || h.seq != seq {
-			return 0, false, err
-		}
-		end := s.off + headerSize + int64(h.length)
-		if end > s.limit {
-			return 0, false, nil
-		}
-		s.off = end
-		if h.count > 0 {
-			return h.seq + uint64(h.count) - 1, true, nil
-		}
-	}
-}
-
-// header returns the header at s.off.
-func (s *scanner) header() (h header, ok bool, err error) {
-	if s.limit-s.off < headerSize {
-		return header{}, false, nil
-	}
-	b, err := s.peek(s.off, headerSize)
+// payload returns the payload of the record at s.off, if it is what the header says.
+func (s *scanner) payload(h header, size int) (payload []byte, ok bool, err error) {
+	b, err := s.peek(s.off, size+int(h.length))
 	if err != nil {
-		return header{}, false, err
+		return nil, false, err
 	}
-	h, ok = decodeHeader(b, s.id)
-	return h, ok, nil
+	payload = b[size:]
+	sum := crc32.Checksum(payload, castagnoli)
+	if size == shortSize {
+		covered := s.head.appendPlace(append(s.scratch[:0], b[:8]...), h.seq)
+		sum = crc32.Update(sum, castagnoli, covered)
+	}
+	return payload, sum == h.dataSum, nil
+}
+
+// header returns the header at s.off, or what could be that of a short record with sequence number seq, and its size.
+func (s *scanner) header(seq uint64) (h header, size int, ok bool, err error) {
+	n := min(s.limit-s.off, headerSize)
+	if n < shortSize {
+		return header{}, 0, false, nil
+	}
+	b, err := s.peek(s.off, int(n))
+	if err != nil {
+		return header{}, 0, false, err
+	}
+	if binary.LittleEndian.Uint32(b)&shortMark != 0 {
+		return s.head.decodeShort(b, seq), shortSize, s.head.seq != 0, nil
+	}
+	if h, ok = decodeHeader(b, s.id); ok {
+		s.head = headOf(h, b)
+	}
+	return h, headerSize, ok, nil
 }
 
 // peek returns n bytes from offset off, which the caller knows to lie below

@@ -20,7 +20,7 @@ import (
 // damaged byte makes it unreadable:
 //
 //	offset  bytes
-//	     0      8  magic "CCWAL" 0 0, format version 1
+//	     0      8  magic "CCWAL" 0 0, format version 2
 //	     8      8  id, as in the name
 //	    16      8  salt
 //	    24      8  first sequence number: that of the first record, if there is one
@@ -35,7 +35,7 @@ import (
 // another id).
 const (
 	segmentMagic      = "CCWAL\x00\x00"
-	formatVersion     = 1 // 1: first
+	formatVersion     = 2 // 1: no short records; read as well
 	segmentCopySize   = vfs.SectorSize
 	segmentHeaderSize = 2 * segmentCopySize
 	segmentSuffix     = ".wal"
@@ -91,8 +91,8 @@ func decodeSegmentHeader(b []byte, dir string, id uint64) (s *segment, synced ui
 		if string(c[:7]) != segmentMagic || binary.LittleEndian.Uint32(c[40:]) != crc32.Checksum(c[:40], castagnoli) {
 			continue
 		}
-		if c[7] != formatVersion {
-			return nil, 0, false, fmt.Errorf("%w: %s has version %d, this program knows %d",
+		if c[7] < 1 || c[7] > formatVersion {
+			return nil, 0, false, fmt.Errorf("%w: %s has version %d, this program knows those up to %d",
 				ErrVersion, segmentPath(dir, id), c[7], formatVersion)
 		}
 		if binary.LittleEndian.Uint64(c[8:]) != id {

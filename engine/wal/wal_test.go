@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -667,6 +669,57 @@ func TestTryNext(t *testing.T) {
 	must(t, r.Close())
 	if _, _, err = r.TryNext(); !errors.Is(err, ErrClosed) {
 		t.Fatal(err)
+	}
+	must(t, l.Close())
+}
+
+// TestShortRecords puts records into one buffer of which some can be short and some can not, and reads, cuts and recovers them.
+func TestShortRecords(t *testing.T) {
+	fs := vfs.NewMem()
+	l, _ := open(t, Options{FS: fs, Ack: AckBuffered}, 0)
+	var want []Record
+	next := func(epoch uint64, count uint32, time int64, size int) {
+		r := Record{Epoch: epoch, Seq: l.last.Load() + 1, Count: count, Time: time, Payload: bytes.Repeat([]byte{byte(len(want) + 1)}, size)}
+		want = append(want, r)
+		add(t, l, r)
+	}
+	l.mu.Lock()
+	l.takeLocked() // nobody writes
+	l.mu.Unlock()
+	next(1, 1, 5000, 10)
+	whole := len(l.mu.fill.b)
+	for i := range 5 {
+		next(1, uint32(i+1), 5000+int64(i), i)
+	}
+	if n := len(l.mu.fill.b) - whole; n != 5*shortSize+10 {
+		t.Errorf("5 short records have %d bytes", n)
+	}
+	next(1, math.MaxUint16, 5000+math.MaxUint16, 3)
+	next(1, math.MaxUint16+1, 5000, 3)  // too many operations
+	next(1, 1, 4999, 3)                 // earlier than the head
+	next(1, 1, 5000+math.MaxUint16, 3)  // much later
+	next(2, 1, 5000+math.MaxUint16, 3)  // another epoch
+	next(2, 1, 5000+math.MaxUint16, 30) // short again
+	l.finish()
+	must(t, l.Sync())
+	for from := range want {
+		r, err := l.NewReader(want[from].Seq)
+		must(t, err)
+		for _, w := range want[from:] {
+			if got, err := r.Next(t.Context()); err != nil || !reflect.DeepEqual(got, w) {
+				t.Fatalf("from %d: got %+v, %v, want %+v", from, got, err, w)
+			}
+		}
+		must(t, r.Close())
+	}
+	must(t, l.TruncateAfter(want[3].Last()))
+	want = want[:4]
+	next(1, 1, 6000, 10)
+	next(1, 1, 6000, 10)
+	must(t, l.Close())
+	l, got := open(t, Options{FS: fs}, 0)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("recovered %+v, want %+v", got, want)
 	}
 	must(t, l.Close())
 }

@@ -17,14 +17,14 @@ import (
 // begins with it if CORECACHE_SIMULATE is given too.
 func TestSimulate(t *testing.T) {
 	first, given := envSeed(t)
-	count, limit := 100_000, time.Duration(0)
+	count, limit := int64(100_000), time.Duration(0)
 	if testing.Short() {
 		count = 5_000
 	}
 	v := os.Getenv("CORECACHE_SIMULATE")
 	if d, err := time.ParseDuration(v); err == nil {
 		count, limit = 1<<62, d
-	} else if k, err := strconv.Atoi(v); err == nil {
+	} else if k, err := strconv.ParseInt(v, 10, 64); err == nil {
 		count = k
 	} else if given {
 		count = 1
@@ -40,7 +40,7 @@ func TestSimulate(t *testing.T) {
 			w := newWorld()
 			for {
 				k := next.Add(1) - 1
-				if k >= int64(count) || limit > 0 && time.Since(start) > limit {
+				if k >= count || limit > 0 && time.Since(start) > limit {
 					return
 				}
 				seed := first + uint64(k)

@@ -51,6 +51,7 @@ func parseServers(args []string) (*duel, error) {
 	binary := flags.String("corecache", "", "server program; default: built from ../cmd/corecache")
 	redis := flags.String("redis", "redis-server", "redis-server program")
 	fsyncs := flags.String("fsync", "everysec,always", "comma-separated fsync policies")
+	rewrites := flags.Bool("rewrite", true, "redis-server rewrites its append-only file when it has doubled (its default); without, the file only grows")
 	sizes := flags.String("size", "64,1024", "comma-separated sizes of values")
 	tests := flags.String("test", "set,get,incr,mset,mixed", "comma-separated tests")
 	pipes := flags.String("pipeline", "1,16,128", "comma-separated depths of pipelines")
@@ -66,7 +67,7 @@ func parseServers(args []string) (*duel, error) {
 	d := &duel{
 		dir: filepath.Join(*dir, fmt.Sprint(os.Getpid())), keys: *keys, requests: *requests,
 		fsyncs: strings.Split(*fsyncs, ","), tests: strings.Split(*tests, ","), pipes: strings.Split(*pipes, ","),
-		report: report.Servers{Environment: report.Here(), Rounds: *rounds},
+		report: report.Servers{Environment: report.Here(), Rounds: *rounds, Rewrites: *rewrites},
 	}
 	d.saveAs = func() error { return report.Save(*out, *name, &d.report, d.report.Text()) }
 	for s := range strings.SplitSeq(*sizes, ",") {
@@ -85,7 +86,7 @@ func parseServers(args []string) (*duel, error) {
 			return nil, err
 		}
 	}
-	d.kinds = []server.Kind{server.CoreCache(*binary), server.Redis(*redis)}
+	d.kinds = []server.Kind{server.CoreCache(*binary), server.Redis(*redis, *rewrites)}
 	return d, nil
 }
 
