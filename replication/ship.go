@@ -133,19 +133,22 @@ func (n *Node) endStreams() {
 		n.endStream(node)
 	}
 	for node, p := range n.pins {
-		p.Close()
+		n.unpin(p)
 		delete(n.pins, node)
 	}
 }
 
 // pin keeps the log for a node in place of what was kept for it before. It stays when the stream ends, so that a follower
-// that was away can go on, until the budget of pins is exceeded or this node does not lead any more.
+// that was away can go on: until the budget of pins is exceeded, the node is forgotten, or this one does not lead any more.
 func (n *Node) pin(node string, p *wal.Pin) {
 	if old := n.pins[node]; old != nil && old != p {
-		old.Close()
+		n.unpin(old)
 	}
 	n.pins[node] = p
 }
+
+// unpin lets a pin go. That may remove files, for which the loop must not wait.
+func (n *Node) unpin(p *wal.Pin) { n.tasks.Go(p.Close) }
 
 // pinForAll keeps the log for all who may follow soon. Whoever is in sync has what is committed.
 func (n *Node) pinForAll() {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/gtinside/corecache/replication/protocol"
-	"github.com/gtinside/corecache/replication/stream"
 )
 
 // Status is what operators see. It is at most a few beats old.
@@ -22,8 +21,7 @@ type Endpoint struct{ Advertise, Peer string }
 // Follower is another node as its leader sees it.
 type Follower struct {
 	protocol.FollowerStatus
-	Acked    stream.Ack
-	InFlight int64 // bytes sent and not acknowledged
+	Behind int64 // bytes of the log that it has not acknowledged, about
 }
 
 // Lease returns for how long the lease lasts: negative if there is none, or none is needed.
@@ -49,12 +47,7 @@ func (n *Node) showStatus() {
 		s.Nodes[id] = Endpoint{m.Advertise, m.Peer}
 	}
 	for _, f := range s.Status.Followers {
-		out := Follower{FollowerStatus: f}
-		if st := n.streams[f.Node]; st != nil && st.sender.Load() != nil {
-			p := st.sender.Load().Progress()
-			out.Acked, out.InFlight = p.Acked, p.InFlight
-		}
-		s.Followers = append(s.Followers, out)
+		s.Followers = append(s.Followers, Follower{f, n.db.LogBehind(f.Acked)})
 	}
 	n.status.Store(s)
 }
