@@ -44,10 +44,11 @@ bench: setup build ## compare with Pebble, Badger, goleveldb and redis-server
 fuzz: ## run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz $(FUZZTIME)
 
-soak: setup ## the long rounds: millions of operations on models, crashes, every byte damaged, kills, large data, crowds of clients, ZooKeeper cut off (SOAKTIME=30m)
+soak: setup ## the long rounds: millions of operations on models, crashes, every byte damaged, kills, large data, crowds of clients, clusters in trouble, ZooKeeper cut off (SOAKTIME=30m)
 	$(GO) test -count=1 -timeout 0 -run '^(TestModel|TestCrash|TestFault|TestDiskFull|TestEveryByteFlipped)$$' ./engine \
 		-model.seeds=500 -model.ops=5000 -crash.runs=1000 -damage.stride=1
 	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./keyspace -model.steps=50000
+	CORECACHE_CHAOS=$(SOAKTIME) $(GO) test -race -count=1 -timeout 0 -v -run '^TestChaos$$' ./replication
 	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -race -count=1 -timeout 0 -v -run '^TestStress' ./resp
 	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -p 1 -count=1 -timeout 0 -v ./integration ./election
 

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -167,6 +168,7 @@ type testNode struct {
 	failed chan error
 	forget time.Duration
 	stall  time.Duration
+	pin    int64 // engine.Live.LogPinBytes
 	broken bool // its disk is: it can not be closed in order
 }
 
@@ -207,7 +209,7 @@ func (n *testNode) start() {
 	defer n.c.mu.Unlock()
 	n.runs++
 	o := engine.Options{FS: n.disk, ExternalCommit: true, LogSegmentSize: 256 << 10}
-	o.MemTableSize, o.Ack, o.SyncInterval, o.LogPinBytes = 256<<10, wal.AckWritten, 50*time.Millisecond, 64<<20
+	o.MemTableSize, o.Ack, o.SyncInterval, o.LogPinBytes = 256<<10, wal.AckWritten, 50*time.Millisecond, cmp.Or(n.pin, 64<<20)
 	var err error
 	if n.db, err = engine.Open("db", o); err != nil {
 		t.Fatal(err)
@@ -432,11 +434,16 @@ func (g *gate) open(to string) {
 	g.to = to
 }
 
-// close breaks all connections.
+// close breaks all connections and lets none pass.
 func (g *gate) close() {
+	g.open("")
+	g.drop()
+}
+
+// drop breaks all connections.
+func (g *gate) drop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.to = ""
 	for c := range g.conns {
 		_ = c.Close()
 	}
