@@ -169,7 +169,7 @@ type testNode struct {
 	forget time.Duration
 	stall  time.Duration
 	pin    int64 // engine.Live.LogPinBytes
-	broken bool // its disk is: it can not be closed in order
+	broken bool  // its disk is: it can not be closed in order
 }
 
 func newCluster(t *testing.T, ids ...string) *cluster {
