@@ -43,6 +43,8 @@ type Node struct {
 	status  atomic.Pointer[Status]
 	acked   broadcast // a follower has acknowledged something
 	shares  shares    // streams, as others see them
+	// Since the start: full syncs that this node has given, and streams to followers that went on where their logs end.
+	fullSyncs, streamed atomic.Uint64
 
 	// Set by Start.
 	member   Membership

@@ -100,6 +100,7 @@ func (n *Node) ship(ctx context.Context, s *shipment, node, addr string, epoch, 
 		return errors.Join(err, conn.Close(err.Error()))
 	}
 	s.sender.Store(sender)
+	n.streamed.Add(1)
 	sender.SetCommitted(s.committed.Load())
 	return sender.Run(ctx)
 }
