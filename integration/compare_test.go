@@ -83,8 +83,16 @@ func startRedis(t *testing.T) string {
 	}
 }
 
-func TestCompare(t *testing.T) {
-	p := startPair(t)
+func TestCompare(t *testing.T) { startPair(t).playAll(t) }
+
+// TestCompareFollower does so through a node that forwards to its leader. What concerns the node itself is that node's own.
+func TestCompareFollower(t *testing.T) {
+	c := startCluster(t, 2, "--masterauth", "of the cluster") // cases change requirepass
+	pair{ours: c.others(c.leader())[0].addr(), redis: startRedis(t)}.playAll(t)
+}
+
+func (p pair) playAll(t *testing.T) {
+	t.Helper()
 	files, err := fs.Glob(transcripts, "testdata/compare/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no transcripts: %v", err)
