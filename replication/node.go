@@ -261,11 +261,10 @@ func (n *Node) fail(err error) {
 	n.broken = true
 	n.o.Log.WithError(err).Error("replication: this node leaves")
 	n.o.Failed(err)
-	n.shutdown(failLimit)
+	// What followers do not have of a broken log they will not get from this node. If it went on leading it would put them out of the
+	// ISR for being behind, and nobody could claim when it has gone.
+	n.shutdown(0)
 }
-
-// failLimit is how long a leader with a broken log tries to hand over.
-const failLimit = 2 * time.Second
 
 func (n *Node) shutdown(limit time.Duration) {
 	n.step(func(now int64) []action { return n.core.Shutdown(now, limit) })
