@@ -15,7 +15,7 @@ func missedBytes() int64 {
 	if os.Getenv("CORECACHE_SOAK") != "" {
 		return 1 << 30
 	}
-	return 48 << 20
+	return 32 << 20
 }
 
 // write writes so many bytes, in values of 64 KiB that do not compress.
