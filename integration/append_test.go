@@ -39,6 +39,9 @@ func (a *appends) run(stop context.Context, id int, rnd *rand.Rand, dial func() 
 			_ = c.Close()
 			c = dial()
 		}
+		if err != nil {
+			rest(stop) // a server that is down refuses thousands of times a second
+		}
 	}
 	_ = c.Close()
 }

@@ -248,13 +248,18 @@ func (c *caller) run(stop context.Context) {
 		c.h.record(c.id, one, began, o, err)
 		if err != nil {
 			c.close()
-			select { // a server that is down refuses thousands of times a second
-			case <-stop.Done():
-			case <-time.After(5 * time.Millisecond):
-			}
+			rest(stop) // a server that is down refuses thousands of times a second
 			continue
 		}
 		c.made++
+	}
+}
+
+// rest keeps a client from trying again at once.
+func rest(stop context.Context) {
+	select {
+	case <-stop.Done():
+	case <-time.After(5 * time.Millisecond):
 	}
 }
 

@@ -2,9 +2,12 @@ package integration
 
 import (
 	"math/rand/v2"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/gtinside/corecache/integration/zoo"
@@ -54,6 +57,7 @@ var faults = []fault{
 	{"network", "followers -> leader", func(v *victims) func() { return v.to(v.leader.id, v.ids()...) }},
 	{"network", "leader -> a follower", func(v *victims) func() { return v.from(v.leader.id, v.followers[0].id) }},
 	{"network", "a follower -> leader", func(v *victims) func() { return v.to(v.leader.id, v.followers[0].id) }},
+	{"network", "follower | follower", func(v *victims) func() { return v.part(v.followers[0].id, v.followers[1].id) }},
 	{"network", "leader -> zookeeper", func(v *victims) func() { return v.from(v.leader.id, zookeeperID) }},
 	{"network", "zookeeper -> leader", func(v *victims) func() { return v.to(v.leader.id, zookeeperID) }},
 	{"network", "leader | followers, flapping", func(v *victims) func() { return v.flap(v.ids()...) }},
@@ -91,10 +95,24 @@ func (n *nemesis) round() {
 	n.c.t.Logf("%s (%s led): in sync again after %v", strings.Join(names, " + "), v.leader.id, time.Since(ended).Round(time.Millisecond))
 }
 
+// chosenFaults are all, or those whose names match CORECACHE_FAULTS, which helps to look into one that fails.
+func chosenFaults(t *testing.T) []fault {
+	t.Helper()
+	wanted, err := regexp.Compile(os.Getenv("CORECACHE_FAULTS"))
+	if err != nil {
+		t.Fatalf("CORECACHE_FAULTS: %v", err)
+	}
+	chosen := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !wanted.MatchString(f.name) })
+	if len(chosen) == 0 {
+		t.Fatal("CORECACHE_FAULTS names no fault")
+	}
+	return chosen
+}
+
 // draw takes the next fault, and once in three times another one of a different kind.
 func (n *nemesis) draw() []fault {
 	if len(n.deck) == 0 {
-		n.deck = slices.Clone(faults)
+		n.deck = chosenFaults(n.c.t)
 		n.rnd.Shuffle(len(n.deck), func(i, j int) { n.deck[i], n.deck[j] = n.deck[j], n.deck[i] })
 	}
 	chosen := n.deck[:1:1]
