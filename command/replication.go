@@ -35,6 +35,8 @@ type ReplicationStatus struct {
 	Followers  []ReplicaStatus
 	LinkUp     bool          // of a follower: it hears its leader
 	LinkSilent time.Duration // since it heard it
+	FullSyncs  uint64        // whole stores that this node has given to followers, since it started
+	Streams    uint64        // streams of the log that it has given
 }
 
 // ReplicaStatus is a follower as its leader sees it.

@@ -132,6 +132,7 @@ func (n *Node) serveSync(conn *link.Conn) {
 	r, err := n.source.Serve(ctx, conn, epoch)
 	n.o.Log.WithField("position", r.Position).Infof("replication: full sync of %s: %v", node, err)
 	if r.Pin != nil {
+		n.fullSyncs.Add(1)
 		n.postPin(node, epoch, r.Pin)
 	}
 }

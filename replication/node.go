@@ -44,6 +44,8 @@ type Node struct {
 	status  atomic.Pointer[Status]
 	acked   broadcast // a follower has acknowledged something
 	shares  shares    // streams, as others see them
+	// Since the start: full syncs that this node has given, and streams to followers that went on where their logs end.
+	fullSyncs, streamed atomic.Uint64
 
 	// Set by Start.
 	member   Membership
@@ -287,7 +289,9 @@ func (n *Node) fail(err error) {
 		n.tasks.Go(n.doubtLog)
 	}
 	n.o.Failed(err)
-	n.shutdown(failLimit)
+	// What followers do not have of a broken log they will not get from this node. If it went on leading it would put them out of the
+	// ISR for being behind, and nobody could claim when it has gone.
+	n.shutdown(0)
 }
 
 // doubtLog remembers that the log has failed. What was written, and acknowledged before it was synced, may be in memory only, and gone
@@ -297,9 +301,6 @@ func (n *Node) doubtLog() {
 		n.o.Log.WithError(err).Error("replication: the log is in doubt after a restart, but that can not be written down")
 	}
 }
-
-// failLimit is how long a leader with a broken log tries to hand over.
-const failLimit = 2 * time.Second
 
 func (n *Node) shutdown(limit time.Duration) {
 	n.step(func(now int64) []action { return n.core.Shutdown(now, limit) })

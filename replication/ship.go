@@ -92,9 +92,13 @@ func (n *Node) ship(ctx context.Context, s *shipment, node, addr string, epoch, 
 	if err != nil {
 		return err
 	}
+	var accepted sync.Once // by the follower, who may have gone on to something else
 	sender, err := stream.NewSender(n.db, conn, epoch, seq+1, stream.SenderOptions{
 		Window: n.o.Window, Batch: n.o.Batch, Pin: pin,
-		Acked: func(stream.Ack) { n.acked.fire() },
+		Acked: func(stream.Ack) {
+			accepted.Do(func() { n.streamed.Add(1) })
+			n.acked.fire()
+		},
 	})
 	if err != nil {
 		return errors.Join(err, conn.Close(err.Error()))

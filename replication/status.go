@@ -13,6 +13,8 @@ type Status struct {
 	Now       int64               // when it was taken, on the clock of Until
 	Nodes     map[string]Endpoint // by id, all that were ever seen
 	Followers []Follower          // of a leader, in the order of protocol.Status.Followers
+	// What this node has given as a leader since it started: whole stores, and streams of the log.
+	FullSyncs, Streams uint64
 }
 
 // Endpoint is where a node is reached.
@@ -42,7 +44,7 @@ func (n *Node) Status() *Status {
 
 func (n *Node) showStatus() {
 	now := clock()
-	s := &Status{Status: n.core.Status(now), Now: now, Nodes: map[string]Endpoint{}}
+	s := &Status{Status: n.core.Status(now), Now: now, Nodes: map[string]Endpoint{}, FullSyncs: n.fullSyncs.Load(), Streams: n.streamed.Load()}
 	for id, m := range n.known {
 		s.Nodes[id] = Endpoint{m.Advertise, m.Peer}
 	}

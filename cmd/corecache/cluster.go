@@ -220,6 +220,7 @@ func (cl *cluster) Status() command.ReplicationStatus {
 	out := command.ReplicationStatus{
 		Role: s.Role.String(), Epoch: s.Epoch, Last: s.Last.Seq, Committed: s.Committed, InSync: s.InSync,
 		Uncertain: s.Uncertain, Missing: s.Missing, Lease: s.Lease(), LinkSilent: s.LeaderHeard, ZooKeeper: "unknown",
+		FullSyncs: s.FullSyncs, Streams: s.Streams,
 		LinkUp: s.Role == protocol.Follower && s.Leader != "" && s.LeaderHeard < time.Duration(cl.c.Int("replication-grace"))*time.Millisecond,
 	}
 	if cl.node.Self() != "" {
