@@ -18,12 +18,12 @@ func (s *server) benchmark(requests int) (out string, err error) {
 }
 
 // TestClusterClients has redis-benchmark and redis-cli work through every node, while leadership is handed over and while
-// the leader is killed. What go-redis sees then is in the other tests of this file's neighbours.
+// the leader is killed. The other tests of clusters work with go-redis.
 func TestClusterClients(t *testing.T) {
 	c := startCluster(t, 3)
 	t.Run("quiet", func(t *testing.T) {
 		for _, s := range c.procs {
-			if out, err := s.benchmark(4000); err != nil {
+			if out, err := s.benchmark(2000); err != nil {
 				t.Errorf("redis-benchmark through %s: %v\n%s", s.id, err, out)
 			}
 		}
@@ -31,7 +31,7 @@ func TestClusterClients(t *testing.T) {
 	t.Run("hand-over", func(t *testing.T) {
 		old := c.leader()
 		c.meanwhile(old, func() { old.stop() }, func(s *server) {
-			if out, err := s.benchmark(20000); err != nil {
+			if out, err := s.benchmark(10000); err != nil {
 				t.Errorf("redis-benchmark through %s: %v\n%s", s.id, err, out)
 			}
 		})
@@ -41,7 +41,7 @@ func TestClusterClients(t *testing.T) {
 	t.Run("kill", func(t *testing.T) {
 		old := c.leader()
 		var counts counts
-		c.meanwhile(old, old.kill, func(s *server) { counts.add(t, s, 3000) })
+		c.meanwhile(old, old.kill, func(s *server) { counts.add(t, s, 2000) })
 		cl := c.leader().client()
 		defer cl.Close()
 		n, err := cl.Get(ctx, "counter").Int()
@@ -50,7 +50,7 @@ func TestClusterClients(t *testing.T) {
 			t.Errorf("the counter is %d, %v", n, err)
 		}
 		for _, s := range c.others(old) {
-			if out, err := s.benchmark(4000); err != nil {
+			if out, err := s.benchmark(2000); err != nil {
 				t.Errorf("redis-benchmark through %s: %v\n%s", s.id, err, out)
 			}
 		}

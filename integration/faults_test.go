@@ -20,7 +20,7 @@ func TestClusterFaults(t *testing.T) {
 	net := newNetwork(t)
 	c := newClusterIn(t, net, ownZooKeeper(t, zoo.Options{Host: net.host()}), smallTree...).start(3)
 	n := &nemesis{c: c, rnd: rnd}
-	for left := soak(t, 35*time.Second); left > 0 && !t.Failed(); left -= faultsRound {
+	for left := soak(t, 30*time.Second); left > 0 && !t.Failed(); left -= faultsRound {
 		n.play(min(left, faultsRound))
 	}
 }
