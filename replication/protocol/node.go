@@ -145,6 +145,10 @@ func (n *Node) Tick(now int64) []Action {
 		n.tickClaim()
 	case Leader:
 		n.tickLeader()
+	case Stopping:
+		if n.leaving && n.now >= n.deadline { // a disk that hangs may never say that it has stopped
+			n.leave()
+		}
 	case Resigned:
 		n.tickResigned()
 	}
