@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type nodes struct {
 	prefix string  // what nodes are told of ZooKeeper: servers and chroot
 	args   []string
 	procs  []*server
+	wait   time.Duration // the longest that waitFor waits, 0 = a minute
 }
 
 // startCluster starts n nodes, and waits until all of them are in sync.
@@ -162,7 +164,7 @@ func (s *server) leads() bool {
 
 func (c *nodes) waitFor(what string, ok func() bool) {
 	c.t.Helper()
-	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(cmp.Or(c.wait, time.Minute)); !ok(); time.Sleep(5 * time.Millisecond) {
 		for _, s := range c.procs {
 			if s.cmd != nil && !s.mayEnd && s.ended() && s.cmd.ProcessState.ExitCode() > 0 {
 				c.t.Fatalf("the node on port %d has ended:\n%s", s.port, s.log.String())
