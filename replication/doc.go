@@ -48,6 +48,12 @@
 //
 // The lease is measured by CLOCK_BOOTTIME, which runs while the machine sleeps.
 //
+// A leader that can not write its log, because the disk fails or hangs (Options.Stall), hands over at once; one whose disk is full refuses
+// writes, for its followers have the same data and may have no room either. A follower with a full disk waits for room; it is
+// out of the ISR meanwhile. After a log has failed, its next start is that of a log which may have lost something.
+//
+// protocol.Node.Force is not within reach of anybody: no command makes a node lead that may lack what was acknowledged.
+//
 // # Rejected
 //
 // Shortening the grace when a connection is reset: a process that was killed looks like one whose host has firewalled us.
