@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A disk is a small file system of its own, which fills up or fails when the test wants it to.
@@ -149,8 +151,8 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// onDisk starts three nodes, of which the first, with its data on the disk, leads.
-func (d *disk) onDisk(args ...string) (c *nodes, first *server) {
+// lead starts three nodes, of which the first, with its data on the disk, leads.
+func (d *disk) lead(args ...string) (c *nodes, first *server) {
 	d.t.Helper()
 	c = newCluster(d.t, args...)
 	first = c.add()
@@ -160,11 +162,22 @@ func (d *disk) onDisk(args ...string) (c *nodes, first *server) {
 	return c.start(2), first
 }
 
+// follow starts three nodes, of which the last has its data on the disk.
+func (d *disk) follow(args ...string) (c *nodes, last *server) {
+	d.t.Helper()
+	c = startCluster(d.t, 2, args...)
+	last = c.add()
+	last.dir, last.mayEnd = d.dir, true
+	last.launch()
+	c.waitInSync(3)
+	return c, last
+}
+
 // TestClusterDiskFull fills the disk of the leader up under load: it refuses writes or hands over, serves reads, and does not lie. When
 // there is room again all goes on.
 func TestClusterDiskFull(t *testing.T) {
 	d := newDisk(t, "128m")
-	c, first := d.onDisk(smallTree...)
+	c, first := d.lead(smallTree...)
 	l := c.load(3)
 	l.flows(500)
 	d.fill()
@@ -178,14 +191,84 @@ func TestClusterDiskFull(t *testing.T) {
 		_ = cl.Close()
 	}
 	d.relieve()
-	if first.ended() {
-		first.launch()
+	d.recover(c, first, l)
+}
+
+// TestClusterDiskFullFollower fills the disk of a follower up: the others go on without it.
+func TestClusterDiskFullFollower(t *testing.T) {
+	d := newDisk(t, "128m")
+	c, last := d.follow(smallTree...)
+	l := c.load(3)
+	l.flows(500)
+	d.fill()
+	c.waitInSync(2)
+	l.flows(500)
+	t.Logf("with a full disk: %s ended: %v%s", last.id, last.ended(), l.errors())
+	d.relieve()
+	d.recover(c, last, l)
+}
+
+// recover demands that all goes on with the node, which has a disk again.
+func (d *disk) recover(c *nodes, s *server, l *clusterLoad) {
+	d.t.Helper()
+	if s.ended() {
+		s.launch()
 	}
 	c.waitInSync(3)
 	l.flows(200)
 	l.end()
 	c.same()
 	l.check()
+}
+
+// TestClusterDiskFails has the disk of the leader fail under load: another node leads, and nothing is lost. Then the node gets
+// a new disk.
+func TestClusterDiskFails(t *testing.T) {
+	for _, policy := range []string{"everysec", "always"} {
+		t.Run(policy, func(t *testing.T) {
+			d := newFailingDisk(t, "128m")
+			c, first := d.lead(append([]string{"--appendfsync", policy}, smallTree...)...)
+			l := c.load(3)
+			l.flows(500)
+			d.fill()
+			c.waitFor("another leader", func() bool { return first.ended() || !first.leads() })
+			l.flows(200)
+			t.Logf("with a failing disk: %s is %s, ended: %v%s", first.id, first.info("cluster_role"), first.ended(), l.errors())
+			first.kill()
+			first.dir = t.TempDir()
+			d.recover(c, first, l)
+		})
+	}
+}
+
+// TestClusterDiskHangs has the disk of the leader answer nothing for a while. Writes may wait for it, and nothing is lost.
+func TestClusterDiskHangs(t *testing.T) {
+	d := newFailingDisk(t, "128m")
+	c, first := d.lead(smallTree...)
+	l := c.load(3)
+	l.flows(500)
+	thaw := d.freeze()
+	began := time.Now()
+	c.waitFor("three seconds, or another leader", func() bool { return time.Since(began) > 3*time.Second || first.ended() || !first.leads() })
+	t.Logf("after %v with a disk that hangs: %s is %s; the longest pause was %v%s", time.Since(began).Round(time.Millisecond), first.id, first.info("cluster_role"),
+		max(time.Duration(l.pause.Load()), time.Since(time.Unix(0, l.last.Load()))).Round(time.Millisecond), l.errors())
+	thaw()
+	d.recover(c, first, l)
+}
+
+// freeze stops all writing to a failing disk, until thaw is called.
+func (d *disk) freeze() (thaw func()) {
+	d.t.Helper()
+	if err := command("fsfreeze", "--freeze", d.dir); err != nil {
+		d.t.Skipf("no disk that hangs: %v", err)
+	}
+	thaw = sync.OnceFunc(func() {
+		if err := command("fsfreeze", "--unfreeze", d.dir); err != nil {
+			d.t.Error(err)
+		}
+	})
+	d.t.Cleanup(thaw) // a process that waits for it can not even be killed
+	return thaw
 }
 
 // refused reports whether an error with a prefix was seen.
@@ -198,29 +281,4 @@ func (l *clusterLoad) refused(prefix string) bool {
 		}
 	}
 	return false
-}
-
-// TestClusterDiskFails has the disk of the leader fail under load: another node leads, and nothing is lost. Then the node gets
-// a new disk.
-func TestClusterDiskFails(t *testing.T) {
-	for _, policy := range []string{"everysec", "always"} {
-		t.Run(policy, func(t *testing.T) {
-			d := newFailingDisk(t, "128m")
-			c, first := d.onDisk(append([]string{"--appendfsync", policy}, smallTree...)...)
-			l := c.load(3)
-			l.flows(500)
-			d.fill()
-			c.waitFor("another leader", func() bool { return first.ended() || !first.leads() })
-			l.flows(200)
-			t.Logf("with a failing disk: %s is %s, ended: %v%s", first.id, first.info("cluster_role"), first.ended(), l.errors())
-			first.kill()
-			first.dir = t.TempDir()
-			first.launch()
-			c.waitInSync(3)
-			l.flows(200)
-			l.end()
-			c.same()
-			l.check()
-		})
-	}
 }
