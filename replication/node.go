@@ -253,27 +253,30 @@ func (n *Node) logMoved() {
 	n.step(func(now int64) []action { return n.core.Synced(now, p.Synced) })
 }
 
-// progress is how far the log was, and since when.
+// progress is how far the log was, and how long it has been there.
 type progress struct {
-	seq uint64
-	at  int64
+	seq    uint64
+	lasted time.Duration
+	at     int64 // of the newest look
 }
 
 var errStall = errors.New("the disk does not take what is appended to the log")
 
 // watchDisk has a leader hand over whose disk hangs: its followers would wait for it for ever. One whose disk is full refuses
-// writes; so may the others by then.
+// writes; so may the others by then. Time in which this process did not run either does not count.
 func (n *Node) watchDisk() {
 	p := n.db.LogPositions()
 	at := p.Written
 	if n.o.Settings.AckSynced {
 		at = p.Synced
 	}
-	now := clock()
-	if n.lead.epoch == 0 || at >= p.Last || at != n.disked.seq || n.db.LogFull() {
-		n.disked = progress{at, now}
+	d, now := &n.disked, clock()
+	d.lasted += min(time.Duration(now-d.at), n.o.Lease/8)
+	d.at = now
+	if n.lead.epoch == 0 || at >= p.Last || at != d.seq || n.db.LogFull() {
+		d.seq, d.lasted = at, 0
 	}
-	if now-n.disked.at > int64(n.o.Stall) && slices.ContainsFunc(n.core.Status(now).Followers, func(f protocol.FollowerStatus) bool { return f.InSync }) {
+	if d.lasted > n.o.Stall && slices.ContainsFunc(n.core.Status(now).Followers, func(f protocol.FollowerStatus) bool { return f.InSync }) {
 		n.fail(errStall)
 	}
 }
