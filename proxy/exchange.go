@@ -117,6 +117,9 @@ func (x *exchange) run() error {
 
 // end puts the connection back, or down when something is wrong with it.
 func (x *exchange) end(err error) {
+	if !x.deadline.IsZero() {
+		x.proxy.waiting.Add(-1)
+	}
 	c := x.conn
 	switch {
 	case c == nil:
@@ -246,6 +249,7 @@ func (x *exchange) connect() error {
 func (x *exchange) await(changed <-chan struct{}, cause error) error {
 	now := time.Now()
 	if x.deadline.IsZero() {
+		x.proxy.waiting.Add(1)
 		x.deadline = now.Add(x.proxy.o.Wait)
 		if x.shared { // others have waited for this one to be answered
 			x.deadline = x.began.Add(x.proxy.o.Wait)

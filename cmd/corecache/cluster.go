@@ -187,7 +187,13 @@ func (cl *cluster) leave() {
 	if err := cl.node.Shutdown(ctx, limit); err != nil {
 		cl.log.WithError(err).Warn("leaving the cluster")
 	}
+	settle, done := context.WithTimeout(context.Background(), settleTime)
+	defer done()
+	cl.proxy.Settle(settle)
 }
+
+// settleTime is how long a node that has left waits until its clients' commands have found the next leader.
+const settleTime = 2 * time.Second
 
 // close ends everything. The store must still be open. It may be called more than once, and on nil.
 func (cl *cluster) close() {
