@@ -15,7 +15,7 @@ func missedBytes() int64 {
 	if os.Getenv("CORECACHE_SOAK") != "" {
 		return 1 << 30
 	}
-	return 32 << 20
+	return 24 << 20
 }
 
 // write writes so many bytes, in values of 64 KiB that do not compress.
@@ -80,7 +80,7 @@ func TestClusterCatchUp(t *testing.T) {
 	follower.stop()
 	admin := leader.client()
 	defer admin.Close()
-	for name, value := range map[string]string{"log-pin-bytes": strconv.FormatInt(missed/4, 10), "full-sync-rate": strconv.FormatInt(missed/4, 10)} {
+	for name, value := range map[string]string{"log-pin-bytes": strconv.FormatInt(missed/4, 10), "full-sync-rate": strconv.FormatInt(missed/2, 10)} {
 		if err := admin.ConfigSet(ctx, name, value).Err(); err != nil {
 			t.Fatal(err)
 		}

@@ -200,10 +200,11 @@ func TestClusterDiskFullFollower(t *testing.T) {
 	c, last := d.follow(smallTree...)
 	l := c.load(3)
 	l.flows(500)
+	l.pause.Store(0)
 	d.fill()
 	c.waitInSync(2)
 	l.flows(500)
-	t.Logf("with a full disk: %s ended: %v%s", last.id, last.ended(), l.errors())
+	t.Logf("with a full disk: %s ended: %v; the longest pause was %v%s", last.id, last.ended(), time.Duration(l.pause.Load()).Round(time.Millisecond), l.errors())
 	d.relieve()
 	d.recover(c, last, l)
 }
@@ -214,7 +215,9 @@ func (d *disk) recover(c *nodes, s *server, l *clusterLoad) {
 	if s.ended() {
 		s.launch()
 	}
+	began := time.Now()
 	c.waitInSync(3)
+	d.t.Logf("in sync again after %v", time.Since(began).Round(time.Millisecond))
 	l.flows(200)
 	l.end()
 	c.same()

@@ -17,10 +17,15 @@ import (
 // money may be missing, and what was acknowledged must be there.
 func TestClusterFaults(t *testing.T) {
 	rnd := seeded(t)
+	args := append([]string{
+		"--appendfsync", []string{"everysec", "everysec", "always", "no"}[rnd.IntN(4)],
+		"--min-replicas-to-write", itoa(rnd.IntN(2)),
+	}, smallTree...)
+	t.Log(args[:4])
 	net := newNetwork(t)
-	c := newClusterIn(t, net, ownZooKeeper(t, zoo.Options{Host: net.host()}), smallTree...).start(3)
+	c := newClusterIn(t, net, ownZooKeeper(t, zoo.Options{Host: net.host()}), args...).start(3)
 	n := &nemesis{c: c, rnd: rnd}
-	for left := soak(t, 30*time.Second); left > 0 && !t.Failed(); left -= faultsRound {
+	for left := soak(t, 25*time.Second); left > 0 && !t.Failed(); left -= faultsRound {
 		n.play(min(left, faultsRound))
 	}
 }
