@@ -17,7 +17,7 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends redis-tools \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 6379 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin corecache \
+    && useradd --system --uid 999 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin corecache \
     && install -d -o corecache -g corecache -m 700 /data
 COPY --from=build /corecache /usr/local/bin/corecache
 USER corecache
