@@ -11,7 +11,7 @@ SIMULATE    ?= 10m
 RACE = ./config ./reply ./glob ./command ./keyspace ./resp ./proxy ./election ./engine/... ./replication/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run cluster cluster-down test check setup bench fuzz soak simulate example clean
+.PHONY: help build run cluster cluster-down test check setup bench fuzz soak chaos simulate example clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,12 +51,16 @@ bench: setup build ## compare with Pebble, Badger, goleveldb and redis-server
 fuzz: ## run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz $(FUZZTIME)
 
-soak: setup ## the long rounds: millions of operations on models, crashes, every byte damaged, kills, large data, crowds of clients, ZooKeeper cut off (SOAKTIME=30m)
+soak: setup ## the long rounds: millions of operations on models, crashes, every byte damaged, kills, large data, crowds of clients, clusters in trouble, ZooKeeper cut off (SOAKTIME=30m)
 	$(GO) test -count=1 -timeout 0 -run '^(TestModel|TestCrash|TestFault|TestDiskFull|TestEveryByteFlipped)$$' ./engine \
 		-model.seeds=500 -model.ops=5000 -crash.runs=1000 -damage.stride=1
 	$(GO) test -count=1 -timeout 0 -run '^TestModel$$' ./keyspace -model.steps=50000
+	CORECACHE_CHAOS=$(SOAKTIME) $(GO) test -race -count=1 -timeout 0 -v -run '^TestChaos$$' ./replication
 	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -race -count=1 -timeout 0 -v -run '^TestStress' ./resp
 	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -p 1 -count=1 -timeout 0 -v ./integration ./election
+
+chaos: setup ## what of soak concerns clusters: nodes, disks, the network and ZooKeeper break for SOAKTIME; at least 20 kills of the leader
+	CORECACHE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 0 -v -run '^TestCluster' ./integration
 
 simulate: ## random schedules of the replication protocol: SIMULATE=10m or a count, SEED= of the first; SIMULATE=1 SEED=x replays x
 	CORECACHE_SIMULATE=$(SIMULATE) CORECACHE_SEED=$(or $(SEED),$(shell date +%s%N)) $(GO) test -count=1 -timeout 0 -v -run '^TestSimulate' ./replication/protocol

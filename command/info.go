@@ -315,9 +315,13 @@ func infoStats(w *infoWriter) {
 	w.float("instantaneous_input_repl_kbps", 0)
 	w.float("instantaneous_output_repl_kbps", 0)
 	w.line("rejected_connections", front.Rejected-base.Rejected)
-	for _, name := range []string{"sync_full", "sync_partial_ok", "sync_partial_err"} {
-		w.line(name, 0)
+	var st ReplicationStatus
+	if w.replication != nil {
+		st = w.replication.Status()
 	}
+	w.line("sync_full", st.FullSyncs)
+	w.line("sync_partial_ok", st.Streams)
+	w.line("sync_partial_err", 0)
 	w.line("expired_keys", data.Expired)
 	w.line("expired_stale_perc", "0.00")
 	for _, name := range []string{"expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds", "evicted_keys"} {

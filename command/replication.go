@@ -35,17 +35,19 @@ type ReplicationStatus struct {
 	Followers  []ReplicaStatus
 	LinkUp     bool          // of a follower: it hears its leader
 	LinkSilent time.Duration // since it heard it
+	FullSyncs  uint64        // whole stores that this node has given to followers, since it started
+	Streams    uint64        // streams of the log that it has given
 }
 
 // ReplicaStatus is a follower as its leader sees it.
 type ReplicaStatus struct {
-	ID       string
-	Addr     string // where it takes clients, host:port
-	InSync   bool
-	Online   bool // it gets the log
-	Offset   uint64
-	Lag      time.Duration // since it had all of the log; negative: it never had
-	InFlight int64         // bytes sent and not acknowledged
+	ID     string
+	Addr   string // where it takes clients, host:port
+	InSync bool
+	Online bool // it gets the log
+	Offset uint64
+	Lag    time.Duration // since it had all of the log; negative: it never had
+	Behind int64         // bytes of the leader's log that it does not have yet, about
 }
 
 const errNoReplicas = "NOREPLICAS Not enough good replicas to write."
@@ -150,8 +152,8 @@ func infoReplication(w *infoWriter) {
 			online++
 		}
 		host, port := splitAddr(f.Addr)
-		fmt.Fprintf(&w.b, "slave%d:ip=%s,port=%s,state=%s,offset=%d,lag=%d,id=%s,in_sync=%d,records_behind=%d,lag_ms=%d,bytes_in_flight=%d\r\n",
-			i, host, port, state, f.Offset, lagSeconds(f.Lag), f.ID, bit(f.InSync), st.Last-min(st.Last, f.Offset), f.Lag.Milliseconds(), f.InFlight)
+		fmt.Fprintf(&w.b, "slave%d:ip=%s,port=%s,state=%s,offset=%d,lag=%d,id=%s,in_sync=%d,records_behind=%d,lag_ms=%d,lag_bytes=%d\r\n",
+			i, host, port, state, f.Offset, lagSeconds(f.Lag), f.ID, bit(f.InSync), st.Last-min(st.Last, f.Offset), f.Lag.Milliseconds(), f.Behind)
 	}
 	w.line("connected_slaves", online)
 	if !w.follows() {

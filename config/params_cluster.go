@@ -25,7 +25,7 @@ var clusterParams = []Param{
 	{Name: "min-replicas-to-write", Alias: "min-slaves-to-write", Group: "Cluster", Kind: Int, Default: "0", Max: 1000, Unit: "followers", Live: true,
 		Doc: "With fewer followers in sync, writes are refused (NOREPLICAS). Whatever it is, a write is acknowledged when all followers that are in sync have it. With 0 the last node that is left goes on alone."},
 	{Name: "log-pin-bytes", Group: "Cluster", Kind: Bytes, Default: "4gb", Max: math.MaxInt64, Unit: "bytes", Live: true,
-		Doc: "How much of the log is kept on disk for a follower that is away or slow. One that needs more gets the whole data anew."},
+		Doc: "How much of the log is kept on disk for a follower that is away or slow. One that needs more gets the whole data anew. Nothing is kept for a node that has been away for a day."},
 	{Name: "replication-window", Group: "Cluster", Kind: Bytes, Default: "16mb", Min: 64 * kb, Max: gb, Unit: "bytes",
 		Doc: "How much may be on its way to a follower."},
 	{Name: "replication-batch", Group: "Cluster", Kind: Bytes, Default: "256kb", Min: kb, Max: mb, Unit: "bytes",

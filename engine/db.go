@@ -331,6 +331,12 @@ func (db *DB) NewLogReader(from uint64) (*wal.Reader, error) { return db.log.Loa
 // LogFirst returns the sequence number of the first record that the log still has, or would have.
 func (db *DB) LogFirst() uint64 { return db.log.Load().First() }
 
+// LogBehind estimates how many bytes of the log come behind a sequence number: how far somebody is behind who has it.
+func (db *DB) LogBehind(seq uint64) int64 { return db.log.Load().Behind(seq) }
+
+// LogFull tells whether nothing can be written to the log at the moment because the disk is full.
+func (db *DB) LogFull() bool { return db.log.Load().Full() }
+
 // PinLog keeps the log from a sequence number on, within Live.LogPinBytes, for
 // somebody who will read it.
 func (db *DB) PinLog(from uint64) (*wal.Pin, error) { return db.log.Load().Pin(from) }

@@ -147,6 +147,8 @@ func copyDir(fsys vfs.FS, from, to string) error {
 //
 // After an error the store refuses writes; the next Open finds the old store or the new one.
 func (db *DB) Install(from string) error {
+	db.settings.Lock() // the new log has to get what the old one gets
+	defer db.settings.Unlock()
 	db.maintenance.Lock()
 	defer db.maintenance.Unlock()
 	if err := context.Cause(db.life); err != nil {
@@ -164,7 +166,9 @@ func (db *DB) Install(from string) error {
 	db.manifest.Lock()
 	defer db.manifest.Unlock()
 	if err := db.replaceLocked(from); err != nil {
-		return writeError(db.log.Load().Fail(fmt.Errorf("install %s: %w", from, err)))
+		err = fmt.Errorf("install %s: %w", from, err)
+		_ = db.log.Load().Fail(err) // refuses writes, as does a log that is closed already
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
 	return nil
 }

@@ -197,6 +197,63 @@ func TestInstallOpen(t *testing.T) {
 	must(t, db.Close())
 }
 
+// TestInstallOpenFaults fails each file operation of an Install into an open store: it says so and refuses writes, and the next
+// Open finds one store or the other, with and without a loss of power.
+func TestInstallOpenFaults(t *testing.T) {
+	want := map[string]int{"old": 30, "new": 40}
+	outcomes := map[string]int{}
+	for n := int64(1); ; n++ {
+		disk := vfs.NewCrash(uint64(n))
+		source := must1(Open("source", smallOptions(disk)))(t)
+		fillStore(t, source, "new", 40)
+		must(t, source.Flush())
+		_, pin, err := source.CheckpointTables("from")
+		must(t, err)
+		pin.Close()
+		must(t, source.Close())
+		fault := vfs.NewFault(disk, nil)
+		o := smallOptions(fault)
+		db := must1(Open("db", o))(t)
+		fillStore(t, db, "old", 30)
+		before := fault.Calls()
+		fault.SetPolicy(vfs.FailNth(n, vfs.ErrInjected))
+		err = db.Install("from")
+		all := fault.Calls()-before < n
+		fault.SetPolicy(nil)
+		if err != nil {
+			b := db.NewBatch()
+			b.Set([]byte("k"), []byte("v"))
+			if _, e := db.Apply(b); !errors.Is(err, vfs.ErrInjected) || !errors.Is(err, ErrReadOnly) || !errors.Is(e, ErrReadOnly) && !errors.Is(e, ErrClosed) {
+				t.Fatalf("operation %d: %v; a write then gives %v", n, err, e)
+			}
+		}
+		if e := db.Close(); err == nil {
+			must(t, e)
+		}
+		if n%2 == 0 {
+			disk = disk.Crash()
+		}
+		o.FS = disk
+		db = must1(Open("db", o))(t)
+		got := ownerOf(t, db, want)
+		if err == nil && got != "new" {
+			t.Fatalf("operation %d: the store is %q", n, got)
+		}
+		outcomes[got]++
+		set(t, db, got+"-000", "goes on")
+		must(t, db.Close())
+		report := must1(Check(disk, "db"))(t)
+		must(t, errors.Join(report.Problems...))
+		if all {
+			break
+		}
+	}
+	t.Logf("outcomes: %v", outcomes)
+	if outcomes["old"] < 5 || outcomes["new"] < 5 {
+		t.Error("too few")
+	}
+}
+
 // TestRefuseWrites: after the refusal nothing is appended any more, and writers learn that nothing happened.
 func TestRefuseWrites(t *testing.T) {
 	db := must1(Open("db", smallOptions(vfs.NewMem())))(t)

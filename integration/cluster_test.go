@@ -2,8 +2,11 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,36 +23,91 @@ import (
 
 // nodes are the processes of a cluster.
 type nodes struct {
-	t     *testing.T
-	zk    *zoo.Ensemble
-	args  []string
-	procs []*server
+	t      *testing.T
+	zk     *zoo.Ensemble
+	net    network // nil: all listen at 127.0.0.1
+	prefix string  // what nodes are told of ZooKeeper: servers and chroot
+	args   []string
+	procs  []*server
 }
 
-// startCluster starts a ZooKeeper ensemble and n nodes, and waits until all of them are in sync.
+// startCluster starts n nodes, and waits until all of them are in sync.
 func startCluster(t *testing.T, n int, args ...string) *nodes {
 	t.Helper()
-	c := newCluster(t, args...)
-	for range n {
-		c.add().launch()
-	}
-	c.waitInSync(n)
-	return c
+	return newCluster(t, args...).start(n)
 }
 
-// newCluster starts a ZooKeeper ensemble.
+// newCluster makes a cluster without nodes, in the ZooKeeper that all tests share.
 func newCluster(t *testing.T, args ...string) *nodes {
 	t.Helper()
-	zk, err := zoo.Start(3, zoo.Options{})
+	return newClusterIn(t, nil, sharedZooKeeper.get(t), args...)
+}
+
+var chroots atomic.Int64
+
+func newClusterIn(t *testing.T, net network, zk *zoo.Ensemble, args ...string) *nodes {
+	servers := zk.Servers()
+	if net != nil {
+		servers = net.zookeeper(zk)
+	}
+	chroot := fmt.Sprint("/", strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")), chroots.Add(1))
+	return &nodes{t: t, zk: zk, net: net, prefix: strings.Join(servers, ",") + chroot, args: args}
+}
+
+// sharedZooKeeper is for all tests that leave ZooKeeper alone. It starts when the first one asks.
+var sharedZooKeeper sharedEnsemble
+
+type sharedEnsemble struct {
+	sync.Mutex
+	*zoo.Ensemble
+}
+
+func (s *sharedEnsemble) get(t *testing.T) *zoo.Ensemble {
+	t.Helper()
+	s.Lock()
+	defer s.Unlock()
+	if s.Ensemble == nil {
+		zk, err := zoo.Start(3, zoo.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Ensemble = zk
+	}
+	return s.Ensemble
+}
+
+func (s *sharedEnsemble) close() {
+	if s.Ensemble != nil {
+		_ = s.Ensemble.Close() // what is left is in the system's folder for that
+	}
+}
+
+// ownZooKeeper starts one that the test may break.
+func ownZooKeeper(t *testing.T, o zoo.Options) *zoo.Ensemble {
+	t.Helper()
+	zk, err := zoo.Start(3, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(zk.Log())
+		}
 		if err := zk.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return &nodes{t: t, zk: zk, args: args}
+	return zk
+}
+
+// start starts n more nodes, and waits until all nodes are in sync.
+func (c *nodes) start(n int) *nodes {
+	c.t.Helper()
+	for range n {
+		c.add().launch()
+	}
+	c.waitInSync(len(c.procs))
+	return c
 }
 
 // add prepares another node, without starting it.
@@ -61,17 +119,32 @@ func (c *nodes) add() *server {
 
 // join makes a server one of the cluster from its next start on.
 func (c *nodes) join(s *server) {
-	name := strings.ToLower(strings.ReplaceAll(c.t.Name(), "/", "-"))
-	s.args = append([]string{"--zookeeper", strings.Join(c.zk.Servers(), ",") + "/" + name, "--node-id", fmt.Sprint("n", len(c.procs)+1),
-		"--enable-debug-command", "yes", "--replication-port", strconv.Itoa(freePort(c.t))}, c.args...)
+	s.id = fmt.Sprint("n", len(c.procs)+1)
+	peer := freePort(c.t)
+	s.args = append([]string{"--zookeeper", c.prefix, "--node-id", s.id, "--enable-debug-command", "yes", "--replication-port", itoa(peer)}, c.args...)
+	if c.net != nil {
+		s.args = append(s.args, c.net.place(s, peer)...)
+	}
 	c.procs = append(c.procs, s)
 }
 
+// others are all nodes but one.
+func (c *nodes) others(but *server) (rest []*server) {
+	for _, s := range c.procs {
+		if s != but {
+			rest = append(rest, s)
+		}
+	}
+	return rest
+}
+
 // info reads a field of INFO replication; "" when the node does not answer.
-func (s *server) info(field string) string {
-	c := s.client()
+func (s *server) info(field string) string { return s.infoOf("replication", field) }
+
+func (s *server) infoOf(section, field string) string {
+	c := s.impatientClient()
 	defer c.Close()
-	text, err := c.Info(ctx, "replication").Result()
+	text, err := c.Info(ctx, section).Result()
 	if err != nil {
 		return ""
 	}
@@ -91,7 +164,7 @@ func (c *nodes) waitFor(what string, ok func() bool) {
 	c.t.Helper()
 	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		for _, s := range c.procs {
-			if s.cmd != nil && s.ended() && s.cmd.ProcessState.ExitCode() > 0 {
+			if s.cmd != nil && !s.mayEnd && s.ended() && s.cmd.ProcessState.ExitCode() > 0 {
 				c.t.Fatalf("the node on port %d has ended:\n%s", s.port, s.log.String())
 			}
 		}
@@ -146,17 +219,21 @@ type clusterLoad struct {
 	stop  chan struct{}
 	done  sync.WaitGroup
 	count atomic.Int64
-	last  atomic.Int64 // when a write was acknowledged last, unix nanoseconds
-	pause atomic.Int64 // the longest time without one
+	pause atomic.Int64 // the longest time without an acknowledged write, nanoseconds
+	last  atomic.Int64 // when one was acknowledged last, unix nanoseconds
+	since atomic.Int64 // first is that of the first write which began after this moment
+	first atomic.Int64
 	bad   atomic.Int64 // errors which say that the outcome is unknown
 	cut   atomic.Int64 // connections that ended instead of a reply
 
 	mu    sync.Mutex
 	acked map[string]string
+	said  map[string]int // errors, and how often
 }
 
+// load starts writers; each begins at another node, and goes on to the next one when that refuses.
 func (c *nodes) load(writers int) *clusterLoad {
-	l := &clusterLoad{c: c, stop: make(chan struct{}), acked: map[string]string{}}
+	l := &clusterLoad{c: c, stop: make(chan struct{}), acked: map[string]string{}, said: map[string]int{}}
 	l.last.Store(time.Now().UnixNano())
 	for w := range writers {
 		l.done.Go(func() { l.write(w) })
@@ -167,55 +244,94 @@ func (c *nodes) load(writers int) *clusterLoad {
 func (l *clusterLoad) write(w int) {
 	var clients []*redis.Client
 	for _, s := range l.c.procs {
-		clients = append(clients, redis.NewClient(&redis.Options{Addr: s.addr(), MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ReadTimeout: 10 * time.Second}))
-		defer clients[len(clients)-1].Close()
+		c := s.impatientClient()
+		defer c.Close()
+		clients = append(clients, c)
 	}
-	for i, at := 0, 0; ; i++ {
+	at := w % len(clients)
+	for i := 0; ; {
 		select {
 		case <-l.stop:
 			return
 		default:
 		}
-		key, value := fmt.Sprintf("w%d:%d", w, i%2000), fmt.Sprintf("%d:%0100d", i, i)
-		for {
-			err := clients[at].Set(ctx, key, value, 0).Err()
-			if err == nil {
-				now := time.Now().UnixNano()
-				old := l.last.Swap(now)
-				l.pause.Store(max(l.pause.Load(), now-old))
-				l.mu.Lock()
-				l.acked[key] = value
-				l.mu.Unlock()
-				l.count.Add(1)
-				break
+		key, value, began := fmt.Sprintf("w%d:%d", w, i%2000), fmt.Sprintf("%d:%0100d", i, i), time.Now()
+		err := clients[at].Set(ctx, key, value, 0).Err()
+		if err != nil && notExecuted(err) {
+			l.note(err)
+			at = (at + 1) % len(clients)
+			select {
+			case <-l.stop:
+			case <-time.After(time.Millisecond): // a server that is down refuses thousands of times a second
 			}
-			if redis.HasErrorPrefix(err, "CLUSTERDOWN") || redis.HasErrorPrefix(err, "LOADING") || redis.HasErrorPrefix(err, "TRYAGAIN") ||
-				strings.Contains(err.Error(), "refused") {
-				at = (at + 1) % len(clients) // it was not executed
-				select {
-				case <-l.stop:
-					return
-				case <-time.After(time.Millisecond):
-				}
-				continue
-			}
-			if _, reply := err.(redis.Error); reply {
-				l.c.t.Logf("a write to n%d: %v", at+1, err)
-				l.bad.Add(1)
-			} else {
-				l.cut.Add(1)
-			}
-			l.mu.Lock()
-			delete(l.acked, key)
-			l.mu.Unlock()
-			break
+			continue
 		}
+		l.tell(key, value, began, err)
+		i++
 	}
+}
+
+// tell takes what became of a write that may have been executed.
+func (l *clusterLoad) tell(key, value string, began time.Time, err error) {
+	if err == nil {
+		now := time.Now().UnixNano()
+		old := l.last.Swap(now)
+		l.pause.Store(max(l.pause.Load(), now-old))
+		if since := l.since.Load(); since > 0 && began.UnixNano() > since {
+			l.first.CompareAndSwap(0, now)
+		}
+		l.mu.Lock()
+		l.acked[key] = value
+		l.mu.Unlock()
+		l.count.Add(1)
+		return
+	}
+	if reply := redis.Error(nil); errors.As(err, &reply) {
+		l.bad.Add(1)
+	} else {
+		l.cut.Add(1)
+	}
+	l.note(err)
+	l.mu.Lock()
+	delete(l.acked, key)
+	l.mu.Unlock()
+}
+
+var changing = regexp.MustCompile(`[0-9.:]{2,}`)
+
+// note counts an error.
+func (l *clusterLoad) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said[changing.ReplaceAllString(err.Error(), "#")]++
 }
 
 func (l *clusterLoad) end() {
 	close(l.stop)
 	l.done.Wait()
+}
+
+// errors lists what was said, for people.
+func (l *clusterLoad) errors() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var b strings.Builder
+	for _, text := range slices.Sorted(maps.Keys(l.said)) {
+		fmt.Fprintf(&b, "\n%6d  %s", l.said[text], text)
+	}
+	return b.String()
+}
+
+// firstAfter makes an event happen, and returns how long after its beginning the first write was acknowledged that began after its end.
+func (l *clusterLoad) firstAfter(event func()) time.Duration {
+	l.c.t.Helper()
+	begin := time.Now()
+	l.since.Store(0)
+	event()
+	l.first.Store(0)
+	l.since.Store(time.Now().UnixNano())
+	l.c.waitFor("a write after it", func() bool { return l.first.Load() > 0 })
+	return time.Duration(l.first.Load() - begin.UnixNano())
 }
 
 // flows waits for some more writes.
@@ -244,38 +360,40 @@ func (l *clusterLoad) check() {
 }
 
 // TestClusterKill kills the leader with -9 under load and starts it again, some times: another node takes writes soon, nothing that was
-// acknowledged is lost, and in the end all nodes have the same.
+// acknowledged is lost, and in the end all nodes have the same. With CORECACHE_SOAK it does so at least twenty times.
 func TestClusterKill(t *testing.T) {
 	c := startCluster(t, 3)
 	l := c.load(4)
+	kills := 4
+	if os.Getenv("CORECACHE_SOAK") != "" {
+		kills = 20
+	}
 	var took []time.Duration
-	for end, round := time.Now().Add(soak(t, 20*time.Second)), 0; round < 3 || time.Now().Before(end); round++ {
+	for end := time.Now().Add(soak(t, 0)); len(took) < kills || time.Now().Before(end); {
 		l.flows(200)
 		old := c.leader()
-		start := time.Now()
-		old.kill()
-		killed := time.Now().UnixNano()
-		c.waitFor("a write after the kill", func() bool { return l.last.Load() > killed+int64(100*time.Millisecond) })
-		took = append(took, time.Duration(l.last.Load()-start.UnixNano()))
+		took = append(took, l.firstAfter(old.kill))
 		old.launch()
 		c.waitInSync(3)
 	}
 	l.end()
 	slices.Sort(took)
-	t.Logf("%d kills, %d writes, %d of unknown outcome and %d cut off; from the kill to a write: median %v, worst %v",
-		len(took), l.count.Load(), l.bad.Load(), l.cut.Load(), took[len(took)/2], took[len(took)-1])
-	if took[len(took)/2] > 3*time.Second {
-		t.Error("too long")
+	median, worst := took[len(took)/2], took[len(took)-1]
+	t.Logf("%d kills, %d writes, %d of unknown outcome and %d cut off; from the kill to a write: median %v, worst %v%s",
+		len(took), l.count.Load(), l.bad.Load(), l.cut.Load(), median, worst, l.errors())
+	if median > atMost(1500*time.Millisecond) || worst > atMost(3*time.Second) {
+		t.Errorf("too long: %v", took)
 	}
 	c.same()
 	l.check()
 }
 
-// TestClusterHandOver stops the leader with SIGTERM under load: no write fails, and the pause is short. A client that sends something just as
-// its connection is closed, at the end, can not know what became of it; that is not counted.
+// TestClusterHandOver stops the leader with SIGTERM under load: no write fails, no connection is cut off in the middle of one, and the
+// pause is short.
 func TestClusterHandOver(t *testing.T) {
 	c := startCluster(t, 3)
-	for range 3 {
+	var pauses []time.Duration
+	for end := time.Now().Add(soak(t, 0)); len(pauses) < 3 || time.Now().Before(end); {
 		l := c.load(3)
 		l.flows(200)
 		old := c.leader()
@@ -285,14 +403,18 @@ func TestClusterHandOver(t *testing.T) {
 		}
 		l.flows(200)
 		l.end()
-		t.Logf("the longest pause was %v, %d writes failed, %d connections were closed", time.Duration(l.pause.Load()), l.bad.Load(), l.cut.Load())
-		if l.bad.Load() > 0 {
-			t.Errorf("%d writes failed", l.bad.Load())
+		pauses = append(pauses, time.Duration(l.pause.Load()))
+		if l.bad.Load() > 0 || l.cut.Load() > 0 {
+			t.Errorf("%d writes failed, %d were cut off:%s", l.bad.Load(), l.cut.Load(), l.errors())
 		}
 		old.launch()
 		c.waitInSync(3)
 		c.same()
 		l.check()
+	}
+	t.Logf("the longest pauses were %v", pauses)
+	if slices.Max(pauses) > atMost(300*time.Millisecond) {
+		t.Error("too long")
 	}
 }
 
@@ -433,7 +555,7 @@ func TestClusterPause(t *testing.T) {
 
 // TestClusterWithoutZooKeeper: writes go on while ZooKeeper is gone, and a leader is replaced when it is back.
 func TestClusterWithoutZooKeeper(t *testing.T) {
-	c := startCluster(t, 3)
+	c := newClusterIn(t, nil, ownZooKeeper(t, zoo.Options{})).start(3)
 	l := c.load(2)
 	l.flows(200)
 	c.zk.Kill()

@@ -51,6 +51,7 @@ func (n *Node) act(a *action) {
 		n.serving.term.Store(0)
 		n.serving.held.Store(0)
 		n.leading.Store(0)
+		n.db.RefuseWaits(errDeposed) // nobody will tell what becomes of it
 		n.endStreams()
 		n.serving.changed.fire()
 		close(n.left)
@@ -66,7 +67,11 @@ func (n *Node) beginEpoch(epoch uint64) {
 	n.db.RefuseWaits(nil)
 	n.pinForAll()
 	n.disk.do(func() {
-		seq, err := n.db.BeginEpoch(epoch)
+		err := n.tail.rest()
+		var seq uint64
+		if err == nil {
+			seq, err = n.db.BeginEpoch(epoch)
+		}
 		if err == nil {
 			err = n.db.WaitLogged(seq)
 		}
@@ -79,8 +84,12 @@ func (n *Node) beginEpoch(epoch uint64) {
 // truncate drops what the leader does not have.
 func (n *Node) truncate(seq uint64) {
 	n.disk.do(func() {
-		n.o.Log.WithField("from", n.db.Last()).WithField("to", seq).Warn("replication: dropping records that the leader does not have")
-		if err := n.db.TruncateAfter(seq); err != nil {
+		err := n.tail.rest()
+		if err == nil {
+			n.o.Log.WithField("from", n.db.Last()).WithField("to", seq).Warn("replication: dropping records that the leader does not have")
+			err = n.db.TruncateAfter(seq)
+		}
+		if err != nil {
 			n.post(func() { n.fail(err) })
 			return
 		}
@@ -124,20 +133,42 @@ func (n *Node) propose(a *action) {
 	if a.Do == protocol.Claim {
 		write, what = n.election.Claim, "a claim"
 	}
-	n.o.Log.WithField("epoch", next.Epoch).WithField("isr", memberNames(next)).Infof("replication: proposing %s", what)
+	if text := fmt.Sprintf("replication: proposing %s %v in epoch %d", what, memberNames(next), next.Epoch); n.proposed.news(text) {
+		n.o.Log.Info(text)
+	}
 	n.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(n.life, stateTime)
 		defer cancel()
 		v, err := write(ctx, version, next)
 		n.post(func() {
 			if err != nil {
-				n.o.Log.WithError(err).Warnf("replication: %s", what)
+				if text := fmt.Sprintf("replication: %s: %v", what, err); n.refused.news(text) {
+					n.o.Log.Warn(text)
+				}
 			} else if v > n.version {
 				n.base, n.version = next, v
 			}
 			n.step(func(now int64) []action { return n.core.Swapped(now, result(err), v) })
 		})
 	})
+}
+
+// repeats tells what is new from what was said just now: without ZooKeeper the core tries ten times a second.
+type repeats struct {
+	text string
+	at   int64
+}
+
+// sayAgain is after how long the same is new again.
+const sayAgain = 10 * time.Second
+
+func (r *repeats) news(text string) bool {
+	now := clock()
+	if text == r.text && now-r.at < int64(sayAgain) {
+		return false
+	}
+	r.text, r.at = text, now
+	return true
 }
 
 func memberNames(s election.State) (names []string) {

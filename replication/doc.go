@@ -24,8 +24,9 @@
 // One goroutine owns the core and calls it for each event; what takes time is done by others, who post what has become of it. All
 // that changes the log, but for the records of a leader, is done by one worker in the order in which the core wants it.
 //
-// Records of a leader are appended by the goroutine that receives them, and the core is told before it sees anything else
-// (follow.go). So the core's idea of the log is exact whenever it decides, and records do not pass through its goroutine.
+// Records of a leader are appended by the goroutine that receives them, and the core is told of them before it sees anything else
+// (follow.go). So the core knows of all that is or will be in the log whenever it decides, records do not pass through its goroutine,
+// and it never waits for a disk.
 // Rejected: asking the core before each batch. It puts a change of goroutines, twice, on the way of every record.
 //
 // The core agrees on where two logs part (Join, Answer, sessions). So the streams begin without stream.Resume, which does the
@@ -44,7 +45,8 @@
 // node joins as one with a log of unknown worth does.
 //
 // The log is pinned for each follower from what it has acknowledged on, also while it is away, within
-// engine.Live.LogPinBytes; a new leader pins it for all that it knows. Pins are in memory: a leader that restarts begins anew.
+// engine.Live.LogPinBytes; a new leader pins it for all that it knows. A node that has gone for Options.Forget is forgotten, with its
+// pin: there is no other sign that it was removed for good. Pins are in memory: a leader that restarts begins anew.
 //
 // The lease is measured by CLOCK_BOOTTIME, which runs while the machine sleeps.
 //

@@ -25,17 +25,18 @@ const (
 // fullSync replaces the store by the leader's. It goes on until it has succeeded, with whoever leads by then:
 // until then this node has no log that anybody could rely on.
 func (n *Node) fullSync() {
-	id := n.identity
 	n.disk.do(func() {
-		id.Lineage, id.Tears, id.Syncing, id.Closed = newLineage(), 0, true, false
-		err := n.o.saveIdentity(id)
+		err := n.tail.rest()
 		if err == nil {
-			n.post(func() { n.identity = id })
+			_, err = n.identity.change(func(id *identity) {
+				id.Lineage, id.Tears, id.Syncing, id.Closed = newLineage(), 0, true, false
+			})
+		}
+		if err == nil {
 			err = n.fetch()
 		}
 		if err == nil {
-			id.Syncing = false
-			err = n.installed(id)
+			err = n.installed()
 		}
 		if err != nil && n.life.Err() == nil {
 			n.post(func() { n.fail(err) })
@@ -96,11 +97,12 @@ func (n *Node) fetchOnce() (position uint64, err error) {
 }
 
 // installed makes what is in staging the store.
-func (n *Node) installed(id identity) error {
+func (n *Node) installed() error {
 	if err := n.db.Install(n.o.path(stagingDir)); err != nil {
 		return err
 	}
-	if err := errors.Join(n.o.saveIdentity(id), fullsync.Discard(n.o.FS, n.o.path(stagingDir))); err != nil {
+	id, err := n.identity.change(func(id *identity) { id.Syncing = false })
+	if err = errors.Join(err, fullsync.Discard(n.o.FS, n.o.path(stagingDir))); err != nil {
 		return err
 	}
 	if n.store.Reload != nil {
@@ -110,7 +112,6 @@ func (n *Node) installed(id identity) error {
 	}
 	base := protocol.Position{Epoch: n.db.Epoch(), Seq: n.db.Last()}
 	n.post(func() {
-		n.identity = id
 		n.watch.Close()
 		n.watch = n.db.WatchLog()
 		n.step(func(now int64) []action { return n.core.FullSynced(now, id.logID(), base) })
@@ -131,6 +132,7 @@ func (n *Node) serveSync(conn *link.Conn) {
 	r, err := n.source.Serve(ctx, conn, epoch)
 	n.o.Log.WithField("position", r.Position).Infof("replication: full sync of %s: %v", node, err)
 	if r.Pin != nil {
+		n.fullSyncs.Add(1)
 		n.postPin(node, epoch, r.Pin)
 	}
 }
@@ -142,7 +144,7 @@ func (n *Node) postPin(node string, epoch uint64, p *wal.Pin) {
 		if n.leading.Load() == epoch {
 			n.pin(node, p)
 		} else {
-			p.Close()
+			n.unpin(p)
 		}
 	}:
 	case <-n.life.Done():

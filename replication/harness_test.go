@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,9 +41,9 @@ type member struct {
 	changed chan struct{}
 }
 
-func newRegistry() *registry {
+func newRegistry(founder string) *registry {
 	return &registry{
-		state: election.State{Cluster: "c", ISR: []election.Member{{ID: "founder", Data: "x"}}},
+		state: election.State{Cluster: "c", ISR: []election.Member{{ID: founder, Data: "x"}}},
 		nodes: map[string]election.Node{}, members: map[*member]struct{}{}, cut: map[string]bool{},
 	}
 }
@@ -157,7 +158,7 @@ type cluster struct {
 type testNode struct {
 	c      *cluster
 	id     string
-	disk   *vfs.Mem
+	disk   *vfs.Fault
 	member *member
 	db     *engine.DB
 	node   *Node
@@ -165,10 +166,14 @@ type testNode struct {
 	runs   int
 	open   atomic.Int64 // commands that have begun
 	failed chan error
+	forget time.Duration
+	stall  time.Duration
+	pin    int64 // engine.Live.LogPinBytes
+	broken bool  // its disk is: it can not be closed in order
 }
 
 func newCluster(t *testing.T, ids ...string) *cluster {
-	c := &cluster{t: t, r: newRegistry(), nodes: map[string]*testNode{}}
+	c := &cluster{t: t, r: newRegistry(ids[0]), nodes: map[string]*testNode{}}
 	for _, id := range ids {
 		c.add(id)
 	}
@@ -181,7 +186,7 @@ func newCluster(t *testing.T, ids ...string) *cluster {
 }
 
 func (c *cluster) add(id string) *testNode {
-	n := &testNode{c: c, id: id, disk: vfs.NewMem(), gate: newGate(c.t), failed: make(chan error, 4)}
+	n := &testNode{c: c, id: id, disk: vfs.NewFault(vfs.NewMem(), nil), gate: newGate(c.t), failed: make(chan error, 4)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.nodes[id] = n
@@ -204,7 +209,7 @@ func (n *testNode) start() {
 	defer n.c.mu.Unlock()
 	n.runs++
 	o := engine.Options{FS: n.disk, ExternalCommit: true, LogSegmentSize: 256 << 10}
-	o.MemTableSize, o.Ack, o.SyncInterval, o.LogPinBytes = 256<<10, wal.AckWritten, 50*time.Millisecond, 64<<20
+	o.MemTableSize, o.Ack, o.SyncInterval, o.LogPinBytes = 256<<10, wal.AckWritten, 50*time.Millisecond, cmp.Or(n.pin, 64<<20)
 	var err error
 	if n.db, err = engine.Open("db", o); err != nil {
 		t.Fatal(err)
@@ -220,7 +225,7 @@ func (n *testNode) start() {
 		log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
 	}
 	n.node, err = New(Options{
-		Lease: testLease, Dir: "db", FS: n.disk, Log: log,
+		Lease: testLease, Dir: "db", FS: n.disk, Log: log, Forget: n.forget, Stall: n.stall,
 		Settings: protocol.Settings{MinReplicas: n.c.min},
 		Failed:   func(err error) { n.failed <- err },
 		Quiet: func(ctx context.Context) {
@@ -262,7 +267,7 @@ func (n *testNode) kill() {
 	n.db.RefuseWaits(errDeposed) // so that clients let go
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
-	if err := errors.Join(n.node.Close(), n.db.Close()); err != nil {
+	if err := errors.Join(n.node.Close(), n.db.Close()); err != nil && !n.broken {
 		n.c.t.Error(err)
 	}
 	n.node = nil
@@ -395,6 +400,7 @@ type gate struct {
 	to     string // "" = closed
 	conns  map[net.Conn]struct{}
 	frozen chan struct{} // not nil: closed when it ends
+	rate   int64         // bytes per second of each connection; 0: no bound
 }
 
 func newGate(t *testing.T) *gate {
@@ -428,11 +434,16 @@ func (g *gate) open(to string) {
 	g.to = to
 }
 
-// close breaks all connections.
+// close breaks all connections and lets none pass.
 func (g *gate) close() {
+	g.open("")
+	g.drop()
+}
+
+// drop breaks all connections.
+func (g *gate) drop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.to = ""
 	for c := range g.conns {
 		_ = c.Close()
 	}
@@ -452,6 +463,12 @@ func (g *gate) thaw() {
 		close(g.frozen)
 		g.frozen = nil
 	}
+}
+
+func (g *gate) slow(rate int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.rate = rate
 }
 
 func (g *gate) pass(in net.Conn) {
@@ -484,10 +501,13 @@ func (g *gate) copy(to, from net.Conn) {
 	for {
 		n, err := from.Read(b)
 		g.mu.Lock()
-		frozen := g.frozen
+		frozen, rate := g.frozen, g.rate
 		g.mu.Unlock()
 		if frozen != nil {
 			<-frozen
+		}
+		if rate > 0 {
+			time.Sleep(time.Duration(int64(n) * int64(time.Second) / rate))
 		}
 		if _, e := to.Write(b[:n]); e != nil || err != nil {
 			return

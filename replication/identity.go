@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/gtinside/corecache/engine/vfs"
 	"github.com/gtinside/corecache/replication/protocol"
@@ -24,10 +25,32 @@ type identity struct {
 	Format  int    `json:"corecache"` // 1: the first
 	Lineage uint64 `json:"lineage"`
 	Tears   uint32 `json:"tears"`
-	Boot    string `json:"boot"`    // of the kernel under which the log was opened last; "" = unknown
+	Boot    string `json:"boot"`    // of the kernel under which the log was opened last; "" = unknown, or the log has failed since
 	Synced  bool   `json:"synced"`  // since then a record was acknowledged only when it was synced
 	Closed  bool   `json:"closed"`  // the log was closed in order since
 	Syncing bool   `json:"syncing"` // a full sync has begun and not ended: the data is no log's
+}
+
+// kept is the identity while the node runs. The worker changes it, and whoever changes settings: not the loop, as that takes an fsync.
+type kept struct {
+	o  *Options
+	mu sync.Mutex
+	id identity // as it is on disk
+}
+
+// change changes the identity durably, and returns what it is then.
+func (k *kept) change(f func(*identity)) (identity, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	next := k.id
+	if f(&next); next == k.id {
+		return next, nil
+	}
+	if err := k.o.saveIdentity(next); err != nil {
+		return k.id, err
+	}
+	k.id = next
+	return next, nil
 }
 
 const (
@@ -66,7 +89,7 @@ func (o *Options) openIdentity(last uint64, boot string) (identity, error) {
 	case !same:
 		id.Tears++
 	}
-	id.Boot, id.Synced, id.Closed, id.Syncing = boot, o.Settings.AckSynced, false, false
+	id.Format, id.Boot, id.Synced, id.Closed, id.Syncing = identityFormat, boot, o.Settings.AckSynced, false, false
 	return id, o.saveIdentity(id)
 }
 
@@ -95,7 +118,6 @@ func (o *Options) loadIdentity() (id identity, err error) {
 
 // saveIdentity replaces the file, durably.
 func (o *Options) saveIdentity(id identity) error {
-	id.Format = identityFormat
 	line, err := json.Marshal(id)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,8 @@ type Node struct {
 	status  atomic.Pointer[Status]
 	acked   broadcast // a follower has acknowledged something
 	shares  shares    // streams, as others see them
+	// Since the start: full syncs that this node has given, and streams to followers that went on where their logs end.
+	fullSyncs, streamed atomic.Uint64
 
 	// Set by Start.
 	member   Membership
@@ -52,7 +55,6 @@ type Node struct {
 	election Election
 	links    link.Options
 	source   *fullsync.Source
-	boot     string
 
 	events chan func()
 	disk   *worker
@@ -64,21 +66,24 @@ type Node struct {
 	closed error
 	left   chan struct{} // the core has left
 
-	tail tail // shared with the goroutine that receives the leader's log
+	tail     tail // shared with the goroutine that receives the leader's log
+	identity kept // shared with the worker and SetSettings
 
 	// Owned by run.
 	core     *protocol.Node
-	identity identity // also by the worker, while a full sync runs
 	lead     lead
 	known    map[string]election.Node // where nodes are reached, also those that have gone
+	absent   map[string]int64         // since when those that have gone have
 	peers    map[string]*peer
 	streams  map[string]*shipment
 	pins     map[string]*wal.Pin // of the log, for followers
 	base     election.State      // the newest state seen, for what the core does not know of it
 	version  int32
 	reading  bool // a ReadState is under way
+	proposed repeats
+	refused  repeats
 	watch    *wal.Watch
-	synced   uint64
+	disked   progress
 	broken   bool
 }
 
@@ -89,7 +94,8 @@ func New(o Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		o: o, known: map[string]election.Node{}, peers: map[string]*peer{}, streams: map[string]*shipment{}, pins: map[string]*wal.Pin{},
+		o: o, known: map[string]election.Node{}, absent: map[string]int64{},
+		peers: map[string]*peer{}, streams: map[string]*shipment{}, pins: map[string]*wal.Pin{},
 		events: make(chan func(), 256), ran: make(chan struct{}), left: make(chan struct{}),
 	}
 	n.serving.until.Store(ended)
@@ -106,8 +112,8 @@ func (n *Node) Start(m Membership) error {
 		return err
 	}
 	var err error
-	n.boot = boot()
-	if n.identity, err = n.o.openIdentity(n.db.Last(), n.boot); err != nil {
+	n.identity.o = &n.o
+	if n.identity.id, err = n.o.openIdentity(n.db.Last(), boot()); err != nil {
 		return err
 	}
 	self := m.Election.Self()
@@ -115,7 +121,7 @@ func (n *Node) Start(m Membership) error {
 	n.links = n.o.linkOptions()
 	n.links.Cluster, n.links.Node = m.Cluster, self.ID
 	n.o.Link.Cluster, n.o.Link.Node = m.Cluster, self.ID
-	n.core, err = protocol.New(clock(), n.o.timing(self.ID, self.Incarnation), coreLog(n.db, n.identity.logID()))
+	n.core, err = protocol.New(clock(), n.o.timing(self.ID, self.Incarnation), coreLog(n.db, n.identity.id.logID()))
 	if err != nil {
 		return err
 	}
@@ -130,11 +136,12 @@ func (n *Node) Start(m Membership) error {
 			return err
 		}
 	}
-	n.disk = newWorker()
-	n.tasks.Go(func() { n.disk.run(n.life) })
+	n.disk = newWorker(n.life)
+	n.tasks.Go(n.disk.run)
 	n.watch = n.db.WatchLog()
 	n.tail.news = make(chan struct{}, 1)
 	n.tail.moved = make(chan struct{})
+	n.tail.rested.L = &n.tail.mu
 	n.self.Store(&self.ID)
 	go n.run()
 	return nil
@@ -184,6 +191,8 @@ func (n *Node) run() {
 			n.look()
 		case <-tick.C:
 			n.step(n.core.Tick)
+			n.forget()
+			n.watchDisk()
 			n.showStatus()
 		case <-n.life.Done():
 			return
@@ -214,11 +223,7 @@ func (n *Node) step(event func(now int64) []action) {
 // look takes over what the election shows.
 func (n *Node) look() {
 	v := n.election.View()
-	ids := make([]string, 0, len(v.Nodes))
-	for _, m := range v.Nodes {
-		ids = append(ids, m.ID)
-		n.known[m.ID] = m
-	}
+	ids := n.meet(v.Nodes)
 	n.connect()
 	n.step(func(now int64) []action { return n.core.Members(now, ids) })
 	n.stateRead(v.State, v.Version)
@@ -241,13 +246,35 @@ func (n *Node) logMoved() {
 	if p.Err != nil && !errors.Is(p.Err, wal.ErrClosed) {
 		n.fail(p.Err)
 	}
-	n.step(func(now int64) []action {
-		p := n.db.LogPositions() // what was applied until now is known to the core
+	n.step(func(now int64) []action { // the core knows of all that is there
+		p = n.db.LogPositions()
 		return n.core.Appended(now, p.Written)
 	})
-	if p.Synced != n.synced {
-		n.synced = p.Synced
-		n.step(func(now int64) []action { return n.core.Synced(now, p.Synced) })
+	n.step(func(now int64) []action { return n.core.Synced(now, p.Synced) })
+}
+
+// progress is how far the log was, and since when.
+type progress struct {
+	seq uint64
+	at  int64
+}
+
+var errStall = errors.New("the disk does not take what is appended to the log")
+
+// watchDisk has a leader hand over whose disk hangs: its followers would wait for it for ever. One whose disk is full refuses
+// writes; so may the others by then.
+func (n *Node) watchDisk() {
+	p := n.db.LogPositions()
+	at := p.Written
+	if n.o.Settings.AckSynced {
+		at = p.Synced
+	}
+	now := clock()
+	if n.lead.epoch == 0 || at >= p.Last || at != n.disked.seq || n.db.LogFull() {
+		n.disked = progress{at, now}
+	}
+	if now-n.disked.at > int64(n.o.Stall) && slices.ContainsFunc(n.core.Status(now).Followers, func(f protocol.FollowerStatus) bool { return f.InSync }) {
+		n.fail(errStall)
 	}
 }
 
@@ -258,12 +285,22 @@ func (n *Node) fail(err error) {
 	}
 	n.broken = true
 	n.o.Log.WithError(err).Error("replication: this node leaves")
+	if e := n.db.LogPositions().Err; e != nil && !errors.Is(e, wal.ErrClosed) {
+		n.tasks.Go(n.doubtLog)
+	}
 	n.o.Failed(err)
-	n.shutdown(failLimit)
+	// What followers do not have of a broken log they will not get from this node. If it went on leading it would put them out of the
+	// ISR for being behind, and nobody could claim when it has gone.
+	n.shutdown(0)
 }
 
-// failLimit is how long a leader with a broken log tries to hand over.
-const failLimit = 2 * time.Second
+// doubtLog remembers that the log has failed. What was written, and acknowledged before it was synced, may be in memory only, and gone
+// when it is read again, though the machine has not lost power.
+func (n *Node) doubtLog() {
+	if _, err := n.identity.change(func(id *identity) { id.Boot = "" }); err != nil {
+		n.o.Log.WithError(err).Error("replication: the log is in doubt after a restart, but that can not be written down")
+	}
+}
 
 func (n *Node) shutdown(limit time.Duration) {
 	n.step(func(now int64) []action { return n.core.Shutdown(now, limit) })
@@ -322,8 +359,8 @@ func (n *Node) close() error {
 	if e := n.db.Sync(); e != nil {
 		return errors.Join(err, e)
 	}
-	n.identity.Closed = !n.identity.Syncing
-	return errors.Join(err, n.o.saveIdentity(n.identity))
+	_, e := n.identity.change(func(id *identity) { id.Closed = !id.Syncing })
+	return errors.Join(err, e)
 }
 
 // SetSettings changes what may change.
@@ -331,26 +368,23 @@ func (n *Node) SetSettings(s protocol.Settings) error {
 	if n.Self() == "" {
 		return nil
 	}
-	done := make(chan error, 1)
-	n.post(func() { done <- n.setSettings(s) })
-	select {
-	case err := <-done:
-		return err
-	case <-n.ran:
-		return ErrClosed
-	}
-}
-
-func (n *Node) setSettings(s protocol.Settings) error {
-	if !s.AckSynced && n.identity.Synced { // from now on a loss of power may tear the log
-		n.identity.Synced = false
-		if err := n.o.saveIdentity(n.identity); err != nil {
+	if !s.AckSynced { // from now on a loss of power may tear the log
+		if _, err := n.identity.change(func(id *identity) { id.Synced = false }); err != nil {
 			return err
 		}
 	}
-	n.o.Settings = s
-	n.step(func(now int64) []action { return n.core.SetSettings(now, s) })
-	return nil
+	done := make(chan struct{})
+	n.post(func() {
+		n.o.Settings = s
+		n.step(func(now int64) []action { return n.core.SetSettings(now, s) })
+		close(done)
+	})
+	select {
+	case <-done:
+		return nil
+	case <-n.ran:
+		return ErrClosed
+	}
 }
 
 // SetSyncRate changes Options.SyncRate.
@@ -361,19 +395,27 @@ func (n *Node) SetSyncRate(bytesPerSecond int64) {
 }
 
 // worker does one thing after the other that takes its time: all that changes the log but for the records of a leader.
-type worker struct{ queue chan func() }
+type worker struct {
+	life  context.Context
+	queue chan func()
+}
 
-func newWorker() *worker { return &worker{queue: make(chan func(), 64)} }
+func newWorker(life context.Context) *worker { return &worker{life, make(chan func(), 64)} }
 
-// do never waits: the core has at most a few things under way.
-func (w *worker) do(f func()) { w.queue <- f }
+// do does not wait as long as the worker gets on: the core has at most a few things under way.
+func (w *worker) do(f func()) {
+	select {
+	case w.queue <- f:
+	case <-w.life.Done():
+	}
+}
 
-func (w *worker) run(ctx context.Context) {
+func (w *worker) run() {
 	for {
 		select {
 		case f := <-w.queue:
 			f()
-		case <-ctx.Done():
+		case <-w.life.Done():
 			return
 		}
 	}

@@ -391,6 +391,80 @@ func TestAllDie(t *testing.T) {
 	}
 }
 
+// TestLargeRecord ships a record that takes longer than a lease, and than a follower may lag.
+func TestLargeRecord(t *testing.T) {
+	c := newCluster(t, "a", "b")
+	c.start("a")
+	a := c.leader()
+	c.start("b")
+	c.inSync("a", "b")
+	c.nodes["b"].gate.slow(2 << 20)
+	c.must("large", strings.Repeat("x", 3<<20))
+	at := a.db.Last()
+	c.eventually("it has come", func() bool { return c.nodes["b"].db.Last() >= at })
+	c.inSync("a", "b")
+	c.nodes["b"].gate.slow(0)
+	c.must("last", "1")
+	c.same("a", "b")
+}
+
+// TestForgotten: for a node that has gone for good nothing is kept, and nobody is asked.
+func TestForgotten(t *testing.T) {
+	c := newCluster(t, "a", "b")
+	c.nodes["a"].forget = testLease
+	c.start("a")
+	a := c.leader()
+	c.start("b")
+	c.inSync("a", "b")
+	kept := func() (n int) {
+		done := make(chan struct{})
+		a.node.post(func() {
+			n = len(a.node.pins) + len(a.node.peers)
+			close(done)
+		})
+		<-done
+		return n
+	}
+	if n := kept(); n != 2 {
+		t.Fatalf("%d things are kept for the follower", n)
+	}
+	b := c.nodes["b"]
+	b.kill()
+	c.inSync("a")
+	c.must("k", "v")
+	if n := kept(); n != 2 {
+		t.Fatalf("%d things are kept for a node that is registered", n)
+	}
+	c.r.leave(b.member)
+	c.eventually("it is forgotten", func() bool { return kept() == 0 })
+	b.start()
+	c.inSync("a", "b")
+	c.same("a", "b")
+}
+
+// TestLag: a follower that does not get the log is behind by what it has not got.
+func TestLag(t *testing.T) {
+	c := newCluster(t, "a", "b")
+	c.start("a")
+	a := c.leader()
+	c.start("b")
+	c.inSync("a", "b")
+	c.must("k", "v")
+	behind := func() int64 { return a.node.Status().Followers[0].Behind }
+	c.eventually("it is not behind", func() bool { return behind() == 0 })
+	c.r.setCut("b", true) // it could claim
+	c.nodes["b"].gate.freeze()
+	c.inSync("a")
+	for i := range 100 {
+		c.must(fmt.Sprint("k", i), strings.Repeat("x", 10_000))
+	}
+	c.eventually("it is behind", func() bool { return behind() > 900_000 && behind() < 1_200_000 })
+	c.r.setCut("b", false)
+	c.nodes["b"].gate.thaw()
+	c.inSync("a", "b")
+	c.eventually("it is not behind", func() bool { return behind() == 0 })
+}
+
 // TestServingDoesNotAllocate: what clients' goroutines call for each command.
 func TestServingDoesNotAllocate(t *testing.T) {
 	c := newCluster(t, "a")

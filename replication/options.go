@@ -56,6 +56,8 @@ type Options struct {
 	Lease time.Duration
 	// Grace is how long a follower hears nothing of its leader before it claims (a quarter more than Lease).
 	Grace time.Duration
+	// Stall is after how long a leader hands over whose disk does not take what is appended, without an error (10 s).
+	Stall time.Duration
 	// Settings may be changed by SetSettings.
 	Settings protocol.Settings
 
@@ -68,6 +70,9 @@ type Options struct {
 	SyncRate   int64         // fullsync.SourceOptions.Rate
 	SyncLinger time.Duration // fullsync.SourceOptions.Linger
 	MinFree    int64         // of the disk, in bytes, that a full sync leaves free
+	// Forget is after how long a node that has gone, and is not in sync, is taken for removed: the log is not kept for
+	// it any more (24 h).
+	Forget time.Duration
 
 	Log *logrus.Logger
 	// Failed, if set, is told when this node can not go on, its log being broken. It must not block.
@@ -83,6 +88,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Lease = cmp.Or(o.Lease, 800*time.Millisecond)
 	o.Grace = cmp.Or(o.Grace, o.Lease*5/4)
+	o.Forget, o.Stall = cmp.Or(o.Forget, 24*time.Hour), cmp.Or(o.Stall, 10*time.Second)
 	if o.Quiet == nil {
 		o.Quiet = func(context.Context) {}
 	}
@@ -114,6 +120,7 @@ func (o *Options) linkOptions() link.Options {
 	l.Heartbeat = o.Lease / 8
 	l.ReadTimeout = max(2*o.Grace, 2*time.Second)
 	l.WriteTimeout = l.ReadTimeout
+	l.HandshakeTimeout = l.ReadTimeout // to dial once more is better than to wait for packets that went into a cut
 	return l
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/gtinside/corecache/election"
 	"github.com/gtinside/corecache/replication/link"
 	"github.com/gtinside/corecache/replication/protocol"
 )
@@ -17,6 +19,41 @@ type peer struct {
 	addr   string
 	cancel context.CancelFunc
 	conn   atomic.Pointer[link.Conn] // nil: there is none at the moment
+}
+
+// meet takes note of the nodes that are registered, and returns their ids.
+func (n *Node) meet(nodes []election.Node) (ids []string) {
+	for _, m := range nodes {
+		ids = append(ids, m.ID)
+		n.known[m.ID] = m
+		delete(n.absent, m.ID)
+	}
+	for id := range n.known {
+		if _, gone := n.absent[id]; !gone && !slices.Contains(ids, id) {
+			n.absent[id] = clock()
+		}
+	}
+	return ids
+}
+
+// forget takes nodes for removed that are not in sync and were not registered for long: nothing is kept for them.
+func (n *Node) forget() {
+	for id, since := range n.absent {
+		if _, member := n.base.Member(id); member || id == n.id || clock()-since < int64(n.o.Forget) {
+			continue
+		}
+		n.o.Log.WithField("node", id).Info("replication: a node that has gone is forgotten")
+		if p := n.peers[id]; p != nil {
+			p.cancel()
+			delete(n.peers, id)
+		}
+		if p := n.pins[id]; p != nil {
+			n.unpin(p)
+			delete(n.pins, id)
+		}
+		delete(n.known, id)
+		delete(n.absent, id)
+	}
 }
 
 // connect has a control link to each node that is known, at its newest address.
@@ -55,6 +92,8 @@ func (n *Node) keepConnected(ctx context.Context, p *peer, id string) {
 			n.lost(id)
 		} else if errors.Is(err, link.ErrSecret) || errors.Is(err, link.ErrCluster) {
 			n.o.Log.WithError(err).Errorf("replication: %s", id)
+		} else {
+			n.o.Log.WithError(err).Debugf("replication: %s", id)
 		}
 		t := time.NewTimer(pause)
 		select {

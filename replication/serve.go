@@ -50,7 +50,8 @@ func (n *Node) Leads() (term uint64) {
 
 // Holds reports whether this node still leads in term, with a valid lease: what it has executed in that term may be told.
 func (n *Node) Holds(term uint64) bool {
-	return term != 0 && n.serving.held.Load() == term && n.serving.valid()
+	// The lease comes first: if the term is the same afterwards it was that of the lease.
+	return term != 0 && n.serving.valid() && n.serving.held.Load() == term
 }
 
 // Writable reports whether there are as many followers in sync as writes need.

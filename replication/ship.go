@@ -92,9 +92,13 @@ func (n *Node) ship(ctx context.Context, s *shipment, node, addr string, epoch, 
 	if err != nil {
 		return err
 	}
+	var accepted sync.Once // by the follower, who may have gone on to something else
 	sender, err := stream.NewSender(n.db, conn, epoch, seq+1, stream.SenderOptions{
 		Window: n.o.Window, Batch: n.o.Batch, Pin: pin,
-		Acked: func(stream.Ack) { n.acked.fire() },
+		Acked: func(stream.Ack) {
+			accepted.Do(func() { n.streamed.Add(1) })
+			n.acked.fire()
+		},
 	})
 	if err != nil {
 		return errors.Join(err, conn.Close(err.Error()))
@@ -133,19 +137,22 @@ func (n *Node) endStreams() {
 		n.endStream(node)
 	}
 	for node, p := range n.pins {
-		p.Close()
+		n.unpin(p)
 		delete(n.pins, node)
 	}
 }
 
 // pin keeps the log for a node in place of what was kept for it before. It stays when the stream ends, so that a follower
-// that was away can go on, until the budget of pins is exceeded or this node does not lead any more.
+// that was away can go on: until the budget of pins is exceeded, the node is forgotten, or this one does not lead any more.
 func (n *Node) pin(node string, p *wal.Pin) {
 	if old := n.pins[node]; old != nil && old != p {
-		old.Close()
+		n.unpin(old)
 	}
 	n.pins[node] = p
 }
+
+// unpin lets a pin go. That may remove files, for which the loop must not wait.
+func (n *Node) unpin(p *wal.Pin) { n.tasks.Go(p.Close) }
 
 // pinForAll keeps the log for all who may follow soon. Whoever is in sync has what is committed.
 func (n *Node) pinForAll() {

@@ -25,13 +25,10 @@ func parseLog(s string) protocol.LogID {
 	return protocol.LogID{Lineage: lineage, Tears: uint32(tears)}
 }
 
-// coreState is what the core sees of a state. Before the first claim it has no ISR: whoever founded the cluster has no
-// more rights than others.
+// coreState is what the core sees of a state. Before the first claim its member is whoever founded the cluster, with a text that
+// names no log.
 func coreState(s election.State) protocol.State {
 	c := protocol.State{Epoch: s.Epoch, Leader: s.Leader, Incarnation: s.Incarnation}
-	if s.Epoch == 0 {
-		return c
-	}
 	for _, m := range s.ISR {
 		c.ISR = append(c.ISR, protocol.Member{Node: m.ID, Log: parseLog(m.Data)})
 	}

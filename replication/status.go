@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/gtinside/corecache/replication/protocol"
-	"github.com/gtinside/corecache/replication/stream"
 )
 
 // Status is what operators see. It is at most a few beats old.
@@ -14,6 +13,8 @@ type Status struct {
 	Now       int64               // when it was taken, on the clock of Until
 	Nodes     map[string]Endpoint // by id, all that were ever seen
 	Followers []Follower          // of a leader, in the order of protocol.Status.Followers
+	// What this node has given as a leader since it started: whole stores, and streams of the log.
+	FullSyncs, Streams uint64
 }
 
 // Endpoint is where a node is reached.
@@ -22,8 +23,7 @@ type Endpoint struct{ Advertise, Peer string }
 // Follower is another node as its leader sees it.
 type Follower struct {
 	protocol.FollowerStatus
-	Acked    stream.Ack
-	InFlight int64 // bytes sent and not acknowledged
+	Behind int64 // bytes of the log that it has not acknowledged, about
 }
 
 // Lease returns for how long the lease lasts: negative if there is none, or none is needed.
@@ -44,17 +44,12 @@ func (n *Node) Status() *Status {
 
 func (n *Node) showStatus() {
 	now := clock()
-	s := &Status{Status: n.core.Status(now), Now: now, Nodes: map[string]Endpoint{}}
+	s := &Status{Status: n.core.Status(now), Now: now, Nodes: map[string]Endpoint{}, FullSyncs: n.fullSyncs.Load(), Streams: n.streamed.Load()}
 	for id, m := range n.known {
 		s.Nodes[id] = Endpoint{m.Advertise, m.Peer}
 	}
 	for _, f := range s.Status.Followers {
-		out := Follower{FollowerStatus: f}
-		if st := n.streams[f.Node]; st != nil && st.sender.Load() != nil {
-			p := st.sender.Load().Progress()
-			out.Acked, out.InFlight = p.Acked, p.InFlight
-		}
-		s.Followers = append(s.Followers, out)
+		s.Followers = append(s.Followers, Follower{f, n.db.LogBehind(f.Acked)})
 	}
 	n.status.Store(s)
 }

@@ -46,7 +46,7 @@ func FuzzMessage(f *testing.F) {
 
 func TestState(t *testing.T) {
 	founded := election.State{Cluster: "c", ISR: []election.Member{{ID: "n1", Data: "p7ha"}}}
-	if got := coreState(founded); !reflect.DeepEqual(got, protocol.State{}) {
+	if got := coreState(founded); !reflect.DeepEqual(got, protocol.State{ISR: []protocol.Member{{Node: "n1"}}}) {
 		t.Errorf("%+v", got)
 	}
 	want := protocol.State{Epoch: 3, Leader: "n1", Incarnation: "i", ISR: []protocol.Member{

@@ -157,20 +157,23 @@ func (cl *cluster) join(db *engine.DB, keys *keyspace.Keyspace) error {
 	if err != nil {
 		return err
 	}
-	cl.follow()
+	if err := cl.follow(); err != nil {
+		return err
+	}
 	cl.log.WithField("node", cl.node.Self()).WithField("peers", o.Peer).Info("joined the cluster")
 	return nil
 }
 
-// follow passes changes by CONFIG SET on to the node.
-func (cl *cluster) follow() {
-	cl.c.OnSetAny([]string{"min-replicas-to-write", "appendfsync"}, func(map[string]string) error {
-		return cl.node.SetSettings(clusterSettings(cl.c))
-	})
-	cl.c.OnSet("full-sync-rate", func(string, string) error {
+// follow passes changes by CONFIG SET on to the node, also what was set while it waited for ZooKeeper.
+func (cl *cluster) follow() error {
+	settings := func(map[string]string) error { return cl.node.SetSettings(clusterSettings(cl.c)) }
+	rate := func(string, string) error {
 		cl.node.SetSyncRate(cl.c.Int("full-sync-rate"))
 		return nil
-	})
+	}
+	cl.c.OnSetAny([]string{"min-replicas-to-write", "appendfsync"}, settings)
+	cl.c.OnSet("full-sync-rate", rate)
+	return errors.Join(settings(nil), rate("", ""))
 }
 
 // leave hands leadership over, if this node has it, and lets clients find the next leader.
@@ -217,6 +220,7 @@ func (cl *cluster) Status() command.ReplicationStatus {
 	out := command.ReplicationStatus{
 		Role: s.Role.String(), Epoch: s.Epoch, Last: s.Last.Seq, Committed: s.Committed, InSync: s.InSync,
 		Uncertain: s.Uncertain, Missing: s.Missing, Lease: s.Lease(), LinkSilent: s.LeaderHeard, ZooKeeper: "unknown",
+		FullSyncs: s.FullSyncs, Streams: s.Streams,
 		LinkUp: s.Role == protocol.Follower && s.Leader != "" && s.LeaderHeard < time.Duration(cl.c.Int("replication-grace"))*time.Millisecond,
 	}
 	if cl.node.Self() != "" {
@@ -228,7 +232,7 @@ func (cl *cluster) Status() command.ReplicationStatus {
 	for _, f := range s.Followers {
 		out.Followers = append(out.Followers, command.ReplicaStatus{
 			ID: f.Node, Addr: s.Nodes[f.Node].Advertise, InSync: f.InSync, Online: f.Streams,
-			Offset: f.FollowerStatus.Acked, Lag: f.CaughtUp, InFlight: f.InFlight,
+			Offset: f.Acked, Lag: f.CaughtUp, Behind: f.Behind,
 		})
 	}
 	return out

@@ -116,6 +116,38 @@ func TestKeeperDown(t *testing.T) {
 	}
 }
 
+// TestAllLeave shuts all nodes down, the followers just when the leader has asked one of them to claim: nobody waits for
+// anybody who will not answer.
+func TestAllLeave(t *testing.T) {
+	w := quiet(t, 3, Settings{})
+	old := w.leader()
+	for _, n := range w.nodes {
+		n.removed = true
+	}
+	old.shutdown()
+	w.until(t, "it has resigned", 50*ms, func() bool { return old.core.role == Resigned })
+	for _, n := range w.nodes {
+		if n != old {
+			n.shutdown()
+		}
+	}
+	took := w.until(t, "all have left", 40*ms, func() bool {
+		return !w.nodes[0].up && !w.nodes[1].up && !w.nodes[2].up
+	})
+	t.Logf("all left in %v", time.Duration(took))
+}
+
+// TestLeaveWithoutLeader shuts a follower down whose leader has died, with nobody else to take over.
+func TestLeaveWithoutLeader(t *testing.T) {
+	w := quiet(t, 2, Settings{})
+	old := w.leader()
+	old.kill()
+	n := w.nodes[1-old.id]
+	n.removed = true
+	n.run(n.core.Shutdown(n.clock(), time.Minute))
+	w.until(t, "it has left", 4*int64(w.set.cfg.Grace), func() bool { return !n.up })
+}
+
 // TestRollingRestart restarts each node in turn, the leader included.
 func TestRollingRestart(t *testing.T) {
 	w := quiet(t, 3, Settings{MinReplicas: 1})

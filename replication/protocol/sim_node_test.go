@@ -241,8 +241,9 @@ func (n *simNode) ioDone() {
 		n.run(n.core.Truncated(n.clock(), uint64(op.seq)))
 	case ioStop:
 		n.run(n.core.Stopped(n.clock(), uint64(len(n.log))))
-	case ioWipe:
-		n.clearDisk(false)
+	case ioWipe: // what is there stays until there is something else, under another name
+		w.nextLin++
+		n.lineage, n.tears = w.nextLin, 0
 		w.post(w.between(ms, 20*ms), event{kind: evFullSync, node: n.id, gen: n.gen, a: int64(op.node)})
 	}
 	w.check.logChanged(n)
@@ -260,6 +261,7 @@ func (n *simNode) clearDisk(keepIdentity bool) {
 func (n *simNode) fullSynced(e *event) {
 	w := n.w
 	src := w.nodes[e.a]
+	n.clearDisk(true)
 	if src.up && w.net.down[src.id][n.id] == 0 && src.pausedUntil <= w.now && src != n && src.commit > 0 {
 		n.log = append(n.log[:0], src.log[:src.commit]...)
 		n.base, n.synced, n.flushed, n.commit = src.commit, src.commit, src.commit, src.commit

@@ -17,6 +17,8 @@ import (
 type ReceiverOptions struct {
 	// Apply applies a record (DB.ApplyRecord). An error ends Run.
 	Apply func(wal.Record) error
+	// Arriving, if set, is called when something has come, be it a part of a record.
+	Arriving func()
 	// Committed is told what the leader has committed, which may be beyond what was applied
 	// (DB.SetCommitted of what was).
 	Committed func(seq uint64)
@@ -86,6 +88,9 @@ func (r *Receiver) receive() error {
 		typ, b, err := r.conn.Receive()
 		if err != nil {
 			return err
+		}
+		if r.o.Arriving != nil {
+			r.o.Arriving()
 		}
 		if len(b) < pieceHeader {
 			return fmt.Errorf("%w: type %d, %d bytes", ErrProtocol, typ, len(b))
