@@ -15,7 +15,9 @@
 // the one to read twice. ship.go: they go out. fullsync.go: the whole store. peers.go and wire.go: messages of the cores.
 // identity.go: which log this is. state.go: the state in ZooKeeper. status.go, options.go.
 //
-// Below are the packages protocol (decisions only, simulated), link, stream and fullsync, each of which stands alone.
+// Below are the packages protocol (decisions only, simulated), link, stream and fullsync, each of which stands alone. Beside it, and
+// not imported but for the types of its state, is the package election: ZooKeeper makes atomic what is decided here. Above
+// it, the package proxy sends what clients want of a node that does not lead to the one that Node.Leader names.
 //
 // # Decisions
 //
