@@ -53,8 +53,10 @@ func (k *kept) change(f func(*identity)) (identity, error) {
 	return next, nil
 }
 
+// IdentityFile is the file in the data directory that says which log is in it.
+const IdentityFile = "LINEAGE"
+
 const (
-	identityName   = "LINEAGE"
 	identityFormat = 1
 	maxIdentity    = 4 << 10
 )
@@ -95,7 +97,7 @@ func (o *Options) openIdentity(last uint64, boot string) (identity, error) {
 
 // loadIdentity returns the zero identity when there is none.
 func (o *Options) loadIdentity() (id identity, err error) {
-	b, err := vfs.ReadFile(o.FS, o.path(identityName), maxIdentity)
+	b, err := vfs.ReadFile(o.FS, o.path(IdentityFile), maxIdentity)
 	if errors.Is(err, fs.ErrNotExist) {
 		return id, nil
 	}
@@ -111,7 +113,7 @@ func (o *Options) loadIdentity() (id identity, err error) {
 		err = fmt.Errorf("format %d, lineage %d", id.Format, id.Lineage)
 	}
 	if err != nil {
-		return identity{}, fmt.Errorf("%s: %w", o.path(identityName), err)
+		return identity{}, fmt.Errorf("%s: %w", o.path(IdentityFile), err)
 	}
 	return id, nil
 }
@@ -124,10 +126,10 @@ func (o *Options) saveIdentity(id identity) error {
 	}
 	line = append(line, '\n')
 	line = fmt.Appendf(line, "crc32c %08x\n", crc32.Checksum(line, castagnoli))
-	temp := o.path(identityName + ".tmp")
+	temp := o.path(IdentityFile + ".tmp")
 	err = vfs.WriteFile(o.FS, temp, line)
 	if err == nil {
-		err = o.FS.Rename(temp, o.path(identityName))
+		err = o.FS.Rename(temp, o.path(IdentityFile))
 	}
 	if err == nil {
 		err = o.FS.SyncDir(o.Dir)

@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +40,7 @@ type cluster struct {
 // newCluster prepares what the configuration says of a cluster: nil when there is no zookeeper in it.
 func newCluster(c *config.Config, log *logrus.Logger, failed func(error), quiet func(context.Context)) (*cluster, error) {
 	if c.String("zookeeper") == "" {
-		return nil, nil
+		return nil, checkAlone(c.String("dir"))
 	}
 	tlsConfig, err := linkTLS(c)
 	if err != nil {
@@ -60,6 +62,22 @@ func newCluster(c *config.Config, log *logrus.Logger, failed func(error), quiet 
 	cl := &cluster{c: c, log: log, node: node}
 	cl.proxy = proxy.New(proxy.Options{Cluster: node, Log: log, Secret: func() string { return clusterSecret(c) }})
 	return cl, nil
+}
+
+// checkAlone refuses a server without a cluster the data of a node: what it wrote there, the other nodes would never get, and
+// this one would serve it when it is back among them.
+func checkAlone(dir string) error {
+	for _, name := range []string{election.IdentityFile, replication.IdentityFile} {
+		file := filepath.Join(dir, name)
+		switch _, err := os.Lstat(file); {
+		case err == nil:
+			return fmt.Errorf("%s: these data are those of a node of a cluster: set zookeeper, or remove %s and %s to take them out of it for good",
+				file, election.IdentityFile, replication.IdentityFile)
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	return nil
 }
 
 // clusterSecret is what the nodes know each other by.
