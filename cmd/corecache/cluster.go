@@ -31,6 +31,7 @@ type cluster struct {
 	log      *logrus.Logger
 	node     *replication.Node
 	proxy    *proxy.Proxy
+	db       *engine.DB
 	election *election.Cluster // nil until join
 	peers    []net.Listener
 }
@@ -133,6 +134,7 @@ func (cl *cluster) listen() (int, error) {
 
 // join takes the store into the cluster. It waits for ZooKeeper as long as it takes.
 func (cl *cluster) join(db *engine.DB, keys *keyspace.Keyspace) error {
+	cl.db = db
 	o, _, err := election.OptionsFrom(cl.c)
 	if err != nil {
 		return err
@@ -184,6 +186,16 @@ func (cl *cluster) leave() {
 	if err := cl.node.Shutdown(ctx, limit); err != nil {
 		cl.log.WithError(err).Warn("leaving the cluster")
 	}
+	cl.db.RefuseWaits(errLeft) // nothing is committed here any more, and the front end waits for those who wait
+}
+
+var errLeft = errors.New("this node has left the cluster")
+
+// closeProxy comes when there are no sessions any more. It may be called more than once, and on nil.
+func (cl *cluster) closeProxy() {
+	if cl != nil {
+		cl.proxy.Close()
+	}
 }
 
 // close ends everything. The store must still be open. It may be called more than once, and on nil.
@@ -191,7 +203,6 @@ func (cl *cluster) close() {
 	if cl == nil {
 		return
 	}
-	cl.proxy.Close()
 	if err := cl.node.Close(); err != nil {
 		cl.log.WithError(err).Error("closing the replication")
 	}
