@@ -136,7 +136,7 @@ func (c *Call) syncedToDisk(force bool) bool {
 	if force {
 		return c.DB.Sync() == nil
 	}
-	return c.Session.LastWrite <= c.DB.Synced()
+	return c.ownWrites() <= c.DB.Synced()
 }
 
 // replicationOffset is the position of the log that replicas would follow.

@@ -87,6 +87,20 @@ func (s *Server) beginTerm(sess *Session) {
 	sess.led.Store(true)
 	if sess.unit.term = s.cluster.Leads(); sess.unit.term == 0 {
 		sess.led.Store(false)
+		return
+	}
+	s.forgetWrites(sess)
+}
+
+// forgetWrites comes with another term. Sequence numbers of an earlier one may have been taken back and be below those that are given now:
+// the session would not wait for its writes. What is left of the earlier ones is committed.
+func (s *Server) forgetWrites(sess *Session) {
+	if term := sess.unit.term; term != sess.wroteIn && !s.Loading() {
+		sess.wroteIn = term
+		if sess.LastWrite != 0 {
+			sess.LastWrite = s.DB.Committed()
+			sess.unit.committed = sess.LastWrite
+		}
 	}
 }
 
@@ -96,7 +110,7 @@ func (c *Call) waitFollowers(n int64, d time.Duration, count func(written, synce
 	if c.replication == nil {
 		return 0, n <= 0 || c.waitInVain(d)
 	}
-	seq, term, begin := c.Session.LastWrite, c.Session.unit.term, time.Now()
+	seq, term, begin := c.ownWrites(), c.Session.unit.term, time.Now()
 	if term == 0 {
 		c.Out.Error("ERR " + strings.ToUpper(c.Cmd.full) + " cannot be used with replica instances")
 		return 0, false
@@ -129,6 +143,15 @@ func (c *Call) waitFollowers(n int64, d time.Duration, count func(written, synce
 			return int64(count(c.replication.Acknowledged(seq))), true
 		}
 	}
+}
+
+// ownWrites is the position of the client's last write, or one behind it. What the client of another node has written
+// over other connections was acknowledged, so it is committed.
+func (c *Call) ownWrites() uint64 {
+	if c.Session.origin.Load() != nil {
+		return max(c.Session.LastWrite, c.DB.Committed())
+	}
+	return c.Session.LastWrite
 }
 
 func infoReplication(w *infoWriter) {

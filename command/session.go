@@ -50,6 +50,7 @@ type Session struct {
 
 	// Owned by the goroutine that runs the session's commands.
 	LastWrite  uint64 // sequence number of the session's last write; see Call.Wrote
+	wroteIn    uint64 // the term that LastWrite belongs to
 	Multi      Multi
 	watch      watchSet // see transaction.go
 	call       Call     // reused for each command

@@ -167,6 +167,7 @@ func (k *Keyspace) Reload() error {
 	for i := range k.due {
 		k.due[i].Store(0)
 	}
+	k.changedUnseen()
 	return k.loadDatabases()
 }
 

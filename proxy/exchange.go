@@ -72,7 +72,7 @@ func (u *Upstream) Exchange(w *reply.Writer) {
 		return
 	}
 	x := &u.ws.exchange
-	if x.batch == nil {
+	if x.Upstream == nil {
 		x.begin(u, time.Now())
 	}
 	x.w = w
@@ -260,7 +260,13 @@ func (x *exchange) await(changed <-chan struct{}, cause error) error {
 		return cause
 	}
 	x.flush()
-	return x.proxy.sleep(x.sess, changed, min(pause(x.failures), left))
+	err := x.proxy.sleep(x.sess, changed, min(pause(x.failures), left))
+	select {
+	case <-changed:
+		x.failures = 0 // they were another leader's
+	default:
+	}
+	return err
 }
 
 // flush sends the replies there are, and lets the front end look whether the client goes away.

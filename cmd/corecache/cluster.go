@@ -33,6 +33,7 @@ type cluster struct {
 	log      *logrus.Logger
 	node     *replication.Node
 	proxy    *proxy.Proxy
+	db       *engine.DB
 	election *election.Cluster // nil until join
 	peers    []net.Listener
 }
@@ -151,6 +152,7 @@ func (cl *cluster) listen() (int, error) {
 
 // join takes the store into the cluster. It waits for ZooKeeper as long as it takes.
 func (cl *cluster) join(db *engine.DB, keys *keyspace.Keyspace) error {
+	cl.db = db
 	o, _, err := election.OptionsFrom(cl.c)
 	if err != nil {
 		return err
@@ -205,9 +207,19 @@ func (cl *cluster) leave() {
 	if err := cl.node.Shutdown(ctx, limit); err != nil {
 		cl.log.WithError(err).Warn("leaving the cluster")
 	}
+	cl.db.RefuseWaits(errLeft) // nothing is committed here any more, and the front end waits for those who wait
 	settle, done := context.WithTimeout(context.Background(), settleTime)
 	defer done()
 	cl.proxy.Settle(settle)
+}
+
+var errLeft = errors.New("this node has left the cluster")
+
+// closeProxy comes when there are no sessions any more. It may be called more than once, and on nil.
+func (cl *cluster) closeProxy() {
+	if cl != nil {
+		cl.proxy.Close()
+	}
 }
 
 // settleTime is how long a node that has left waits until its clients' commands have found the next leader.
@@ -218,7 +230,6 @@ func (cl *cluster) close() {
 	if cl == nil {
 		return
 	}
-	cl.proxy.Close()
 	if err := cl.node.Close(); err != nil {
 		cl.log.WithError(err).Error("closing the replication")
 	}

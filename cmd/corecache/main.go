@@ -91,9 +91,13 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 		return err
 	}
 	commands.Start()
-	defer commands.Close()
 	front.Start()
-	defer stopFront(c, front)
+	stopServing := func() {
+		stopFront(c, front)
+		cl.closeProxy()
+		commands.Close()
+	}
+	defer stopServing()
 
 	begin := time.Now()
 	db, err := engine.Open(c.String("dir"), engineOptions(c, log, cl != nil))
@@ -117,6 +121,7 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	defer keys.Close()
 
 	defer cl.close()
+	defer stopServing() // sessions use all of the above
 	if cl != nil {
 		if err := cl.join(db, keys); err != nil {
 			return err
@@ -134,8 +139,7 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 		log.WithError(err).Warn("not told")
 	}
 	cl.leave()
-	stopFront(c, front)
-	commands.Close()
+	stopServing()
 	cl.close()
 	keys.Close()
 	if err := db.Close(); err != nil {
