@@ -130,8 +130,7 @@ func (n *Node) admitted(epoch uint64, writable bool, err error) {
 // drain takes no more commands, and reports when those that had begun have ended.
 func (n *Node) drain() {
 	n.lead.closed = true
-	n.serving.term.Store(0)
-	n.serving.writable.Store(false)
+	n.serving.term.Store(0) // units that have begun go on, and may write
 	n.serving.changed.fire()
 	n.disk.do(func() {
 		quiet, cancel := context.WithTimeout(n.life, quietTime)
