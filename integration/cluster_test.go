@@ -390,13 +390,15 @@ func TestClusterKill(t *testing.T) {
 	l.check()
 }
 
-// TestClusterHandOver stops the leader with SIGTERM under load: no write fails, no connection is cut off in the middle of one, and the
-// pause is short.
+// TestClusterHandOver stops the leader with SIGTERM under load: no write is answered with an error, and the pause is short. A client of
+// the node that ends may find its connection closed, once: what it sends in the instant in which the idle connection is
+// closed, no server can answer. Clients do that again by themselves; these do not, to count it.
 func TestClusterHandOver(t *testing.T) {
+	const writers = 3
 	c := startCluster(t, 3)
 	var pauses []time.Duration
 	for end := time.Now().Add(soak(t, 0)); len(pauses) < 3 || time.Now().Before(end); {
-		l := c.load(3)
+		l := c.load(writers)
 		l.flows(200)
 		old := c.leader()
 		l.pause.Store(0)
@@ -406,7 +408,7 @@ func TestClusterHandOver(t *testing.T) {
 		l.flows(200)
 		l.end()
 		pauses = append(pauses, time.Duration(l.pause.Load()))
-		if l.bad.Load() > 0 || l.cut.Load() > 0 {
+		if l.bad.Load() > 0 || l.cut.Load() > writers {
 			t.Errorf("%d writes failed, %d were cut off:%s", l.bad.Load(), l.cut.Load(), l.errors())
 		}
 		old.launch()
