@@ -56,8 +56,8 @@ func (s *Server) saveNow() bool {
 	return !s.Loading() && s.saves.begin(&s.saves.mu.save) && s.runSave() == nil
 }
 
-// wait is WAIT numreplicas timeout. There are no replicas yet: the reply is 0, after the timeout
-// when some were asked for.
+// waitReplicas is WAIT numreplicas timeout. A write is answered when all followers in sync have it, so there is something to wait for
+// only if more are asked for than that. Without a cluster the reply is 0, after the timeout.
 func waitReplicas(c *Call) {
 	n, ok := keyspace.ParseInt(c.Args[1])
 	if !ok {
@@ -68,10 +68,9 @@ func waitReplicas(c *Call) {
 	if !ok {
 		return
 	}
-	if n > 0 && !c.waitInVain(d) {
-		return
+	if have, ok := c.waitFollowers(n, d, func(written, _ int) int { return written }); ok {
+		c.Out.Int(have)
 	}
-	c.Out.Int(0)
 }
 
 // waitInVain waits for what can not happen until d is over (0 = for ever). False: the reply is done.
@@ -116,12 +115,13 @@ func waitAOF(c *Call) {
 	if c.syncedToDisk(local > 0) {
 		synced = 1
 	}
-	if replicas > 0 && !c.waitInVain(d) {
+	have, ok := c.waitFollowers(replicas, d, func(_, synced int) int { return synced })
+	if !ok {
 		return
 	}
 	c.Out.Array(2)
 	c.Out.Int(synced)
-	c.Out.Int(0)
+	c.Out.Int(have)
 }
 
 // syncedToDisk reports whether the connection's writes have been fsynced; with force it makes them so.
@@ -136,14 +136,7 @@ func (c *Call) syncedToDisk(force bool) bool {
 	if force {
 		return c.DB.Sync() == nil
 	}
-	return c.Session.LastWrite <= c.DB.Synced()
-}
-
-func role(c *Call) {
-	c.Out.Array(3)
-	c.Out.BulkString("master")
-	c.Out.Int(int64(c.replicationOffset()))
-	c.Out.Array(0)
+	return c.ownWrites() <= c.DB.Synced()
 }
 
 // replicationOffset is the position of the log that replicas would follow.

@@ -131,6 +131,20 @@ func (s *Server) admitInCluster(c *Call) bool {
 	return s.reject(c, ErrNoLeader)
 }
 
+// deposed replies to a write that was admitted because this node led, and refused by the store because it does not any more.
+func (c *Call) deposed() {
+	switch {
+	case c.Session.origin.Load() == nil:
+		c.Out.Error(ErrLeaderMoved)
+	case c.Cmd.full == "exec":
+		c.Session.refused = true
+		c.Out.Error(ErrNoLeaderExec)
+	default:
+		c.Session.refused = true
+		c.Out.Error(ErrNoLeader)
+	}
+}
+
 // stillLeads is asked before the replies of a unit are released. Whatever was executed in a term that is over is not told: reads
 // may be stale, and the positions of writes may belong to other writes by now.
 //

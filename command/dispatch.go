@@ -58,7 +58,7 @@ func (s *Server) beginUnit(sess *Session) {
 	now := s.now()
 	u.open, u.now = true, now.UnixMilli()
 	if s.cluster != nil {
-		u.term = s.cluster.Leads()
+		s.beginTerm(sess)
 	}
 	u.nanos = int64(now.Sub(s.start))
 	u.exact = s.exactTimes()
@@ -90,6 +90,9 @@ func (s *Server) Wait(sess *Session) error {
 // the replies of what it has executed as the leader are replaced.
 func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 	s.finishUnit(sess)
+	if sess.unit.term != 0 {
+		defer sess.led.Store(false)
+	}
 	if sess.forwarding() {
 		s.exchange(sess, w)
 	}
@@ -204,7 +207,7 @@ func (s *Server) admit(c *Call) bool {
 		s.enqueue(c)
 		return false
 	}
-	return s.cluster == nil || s.admitInCluster(c)
+	return s.cluster == nil || s.admitInCluster(c) && s.admitReplicas(c)
 }
 
 // enqueue puts the call off until EXEC. A client that queues more than a single request may hold
@@ -374,6 +377,10 @@ func (c *Call) WriteFailed(err error) {
 	if errors.Is(err, engine.ErrReadOnly) {
 		c.refuseWrites(err)
 		c.Out.Error(ErrOutcomeUnknown + err.Error())
+		return
+	}
+	if errors.Is(err, engine.ErrRefused) { // this node has ceased to lead since the command began
+		c.deposed()
 		return
 	}
 	if errors.Is(err, errPanic) {

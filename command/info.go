@@ -315,9 +315,13 @@ func infoStats(w *infoWriter) {
 	w.float("instantaneous_input_repl_kbps", 0)
 	w.float("instantaneous_output_repl_kbps", 0)
 	w.line("rejected_connections", front.Rejected-base.Rejected)
-	for _, name := range []string{"sync_full", "sync_partial_ok", "sync_partial_err"} {
-		w.line(name, 0)
+	var st ReplicationStatus
+	if w.replication != nil {
+		st = w.replication.Status()
 	}
+	w.line("sync_full", st.FullSyncs)
+	w.line("sync_partial_ok", st.Streams)
+	w.line("sync_partial_err", 0)
 	w.line("expired_keys", data.Expired)
 	w.line("expired_stale_perc", "0.00")
 	for _, name := range []string{"expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds", "evicted_keys"} {
@@ -352,21 +356,6 @@ func infoStats(w *infoWriter) {
 	w.line("reply_buffer_expands", 0)
 	w.line("client_query_buffer_limit_disconnections", front.QueryBufferClosed-base.QueryBufferClosed)
 	w.line("client_output_buffer_limit_disconnections", front.OutputBufferClosed-base.OutputBufferClosed)
-}
-
-func infoReplication(w *infoWriter) {
-	offset := w.replicationOffset()
-	w.line("role", "master")
-	w.line("connected_slaves", 0)
-	w.line("master_failover_state", "no-failover")
-	w.line("master_replid", *w.replID.Load())
-	w.line("master_replid2", strings.Repeat("0", 40))
-	w.line("master_repl_offset", offset)
-	w.line("second_repl_offset", -1)
-	w.line("repl_backlog_active", 0)
-	w.line("repl_backlog_size", w.Config.String("repl-backlog-size"))
-	w.line("repl_backlog_first_byte_offset", 0)
-	w.line("repl_backlog_histlen", 0)
 }
 
 func infoCPU(w *infoWriter) {

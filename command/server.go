@@ -24,7 +24,9 @@ type Options struct {
 	Version string         // CoreCache's own version, for INFO and LOLWUT
 	Hooks   Hooks
 	Cluster Cluster // who leads; nil: this node is on its own
-	Proxy   Proxy   // with Cluster: how commands get to the node that leads
+	// Replication goes with Cluster; nil: it says nothing of other nodes.
+	Replication Replication
+	Proxy       Proxy // with Cluster: how commands get to the node that leads
 }
 
 // Hooks are what commands ask of the process around them. Each may be nil.
@@ -65,6 +67,8 @@ type Server struct {
 	set     settings
 	clients *clients
 
+	replication Replication // nil: the same
+
 	// Self-synchronised.
 	gates        atomic.Uint32 // gateLoading | ...: zero on the normal path
 	tick         atomic.Uint32 // moved on by the cron; see lap
@@ -102,7 +106,7 @@ type settings struct {
 // New returns a server that answers -LOADING to whatever needs data until Attach is called.
 func New(o Options) *Server {
 	s := &Server{
-		Config: o.Config, Log: o.Log, hooks: o.Hooks, cluster: o.Cluster, proxy: o.Proxy, version: o.Version,
+		Config: o.Config, Log: o.Log, hooks: o.Hooks, cluster: o.Cluster, proxy: o.Proxy, replication: o.Replication, version: o.Version,
 		start: time.Now(), runID: randomHex(20),
 		table: newTable(families(o.Cluster != nil)), clients: newClients(),
 		quit: make(chan struct{}), largeReplies: make(chan struct{}, 1),
@@ -237,6 +241,7 @@ func (s *Server) NewSession(conn Conn) *Session {
 // CloseSession forgets a client. No Dispatch of the session may be under way.
 func (s *Server) CloseSession(sess *Session) {
 	s.finishUnit(sess)
+	sess.led.Store(false)
 	s.endLargeReply(sess)
 	if sess.up != nil {
 		sess.up.Close()

@@ -50,6 +50,7 @@ type Session struct {
 
 	// Owned by the goroutine that runs the session's commands.
 	LastWrite  uint64 // sequence number of the session's last write; see Call.Wrote
+	wroteIn    uint64 // the term that LastWrite belongs to
 	Multi      Multi
 	watch      watchSet // see transaction.go
 	call       Call     // reused for each command
@@ -75,6 +76,7 @@ type Session struct {
 	proto         atomic.Int32
 	authenticated atomic.Bool
 	killed        atomic.Bool
+	led           atomic.Bool            // a unit that has begun while this node led has not ended
 	origin        atomic.Pointer[origin] // not nil: the session is that of a client of another node
 	monitor       atomic.Bool
 	noEvict       atomic.Bool

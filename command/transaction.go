@@ -86,7 +86,7 @@ func exec(c *Call) {
 		return
 	}
 	start, queue := c.Out.Len(), sess.Multi.Queue
-	if c.Loading() { // nothing in the queue needs data
+	if c.Loading() || c.cluster != nil && sess.unit.term == 0 { // nothing in the queue needs data
 		c.runQueue(queue)
 		return
 	}

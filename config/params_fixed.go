@@ -93,7 +93,6 @@ var fixedParams = fixed([][2]string{
 	{"oom-score-adj-values", "0 200 800"},
 	{"enable-protected-configs", "no"},
 	{"enable-module-command", "no"},
-	{"tls-replication", "no"},
 	{"tls-cluster", "no"},
 	{"tls-prefer-server-ciphers", "no"},
 	{"tls-session-caching", "yes"},

@@ -1,6 +1,6 @@
 // Package election is all of CoreCache's ZooKeeper code: which nodes there are, and the one small state that they agree
 // on, among it who leads. It holds no data, decides nothing about leadership, and is on the path of no read or write:
-// replication decides, this package makes decisions atomic.
+// replication (its package protocol) decides, this package makes decisions atomic.
 //
 //	c, err := election.Open(ctx, options)          // found or join the cluster, register this node
 //	view := c.View()                               // what was seen last; <-c.Changed() says: look again

@@ -160,7 +160,7 @@ func TestNoIdentityYet(t *testing.T) {
 	if names, err := files.List("/d"); err != nil || len(names) > 0 {
 		t.Errorf("looking has written %v, %v", names, err)
 	}
-	if _, err := files.Stat("/d/" + identityName); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := files.Stat("/d/" + IdentityFile); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -30,8 +30,10 @@ type Identity struct {
 	extra fields // of a newer version
 }
 
+// IdentityFile is the file in the data directory of a node that says which node of which cluster it is.
+const IdentityFile = "NODE"
+
 const (
-	identityName    = "NODE"
 	identityTemp    = "NODE.tmp"
 	maxIdentitySize = 64 << 10
 )
@@ -86,7 +88,7 @@ func decodeIdentity(data []byte) (Identity, error) {
 
 // loadIdentity returns an empty Identity when the directory remembers none.
 func loadIdentity(files vfs.FS, dir string) (Identity, error) {
-	name := filepath.Join(dir, identityName)
+	name := filepath.Join(dir, IdentityFile)
 	data, err := vfs.ReadFile(files, name, maxIdentitySize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Identity{}, nil
@@ -110,7 +112,7 @@ func (id Identity) save(files vfs.FS, dir string) error {
 	if err := vfs.WriteFile(files, temp, id.encode()); err != nil {
 		return fmt.Errorf("remembering the node's identity: %w", err)
 	}
-	if err := files.Rename(temp, filepath.Join(dir, identityName)); err != nil {
+	if err := files.Rename(temp, filepath.Join(dir, IdentityFile)); err != nil {
 		return fmt.Errorf("remembering the node's identity: %w", err)
 	}
 	return files.SyncDir(dir)

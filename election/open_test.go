@@ -125,10 +125,10 @@ func TestRefusals(t *testing.T) {
 	})
 	t.Run("a damaged identity", func(t *testing.T) {
 		o := w.options("n2")
-		if err := os.WriteFile(filepath.Join(o.Dir, identityName), []byte("{\"corecache\":1}\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(o.Dir, IdentityFile), []byte("{\"corecache\":1}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		w.refused(o, ErrIdentity, identityName)
+		w.refused(o, ErrIdentity, IdentityFile)
 	})
 	t.Run("a member of a cluster that ZooKeeper has lost", func(t *testing.T) {
 		o := w.options("n2")

@@ -20,7 +20,7 @@ import (
 func (db *DB) Checkpoint(dir string) error {
 	return db.checkpoint(dir, func(p *pinned) error {
 		upTo := db.Committed()
-		if err := db.log.Sync(); err != nil { // the reader waits for what is not written, on a full disk for ever
+		if err := db.log.Load().Sync(); err != nil { // the reader waits for what is not written, on a full disk for ever
 			return err
 		}
 		return db.copyLog(dir, p.state.flushedSeq, upTo)
@@ -34,7 +34,7 @@ func (db *DB) Checkpoint(dir string) error {
 func (db *DB) CheckpointTables(dir string) (seq uint64, behind *wal.Pin, err error) {
 	err = db.checkpoint(dir, func(p *pinned) (err error) {
 		seq = p.state.flushedSeq
-		if behind, err = db.log.Pin(seq + 1); err != nil {
+		if behind, err = db.log.Load().Pin(seq + 1); err != nil {
 			return err
 		}
 		return db.opts.FS.MkdirAll(filepath.Join(dir, logName))
@@ -121,7 +121,7 @@ func (db *DB) pin() (*pinned, error) {
 	if rs == nil {
 		return nil, ErrClosed
 	}
-	log, err := db.log.PinFirmly(s.flushedSeq + 1)
+	log, err := db.log.Load().PinFirmly(s.flushedSeq + 1)
 	if err != nil {
 		db.release(rs)
 		return nil, err
@@ -131,7 +131,7 @@ func (db *DB) pin() (*pinned, error) {
 
 // copyLog writes the records in (after, upTo] into a log in dir.
 func (db *DB) copyLog(dir string, after, upTo uint64) error {
-	from, err := db.log.NewReader(after + 1)
+	from, err := db.log.Load().NewReader(after + 1)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (db *DB) readLog(after, upTo uint64, visit func(wal.Record) error) error {
 	if after >= upTo {
 		return nil
 	}
-	r, err := db.log.NewReader(after + 1)
+	r, err := db.log.Load().NewReader(after + 1)
 	if err != nil {
 		return err
 	}

@@ -179,11 +179,14 @@ func (db *DB) Apply(b *Batch) (seq uint64, err error) {
 
 	db.commit.mu.Lock()
 	mem, err := db.reserveLocked(b)
+	if err == nil { // now, since reserveLocked may have waited
+		err = db.mayApplyLocked()
+	}
 	if err != nil {
 		db.commit.mu.Unlock()
 		return 0, err
 	}
-	first, err := db.log.Append(db.epochs.last.Load(), b.count, now, b.data)
+	first, err := db.log.Load().Append(db.epochs.last.Load(), b.count, now, b.data)
 	if err != nil {
 		db.commit.mu.Unlock()
 		return 0, writeError(err)
@@ -196,6 +199,32 @@ func (db *DB) Apply(b *Batch) (seq uint64, err error) {
 		runtime.Gosched()
 	}
 	return first + uint64(b.count) - 1, nil
+}
+
+// RefuseWrites makes Apply fail with an error that wraps ErrRefused and err; nil ends that.
+// When it returns no earlier Apply is under way. ApplyRecord and BeginEpoch are not concerned: this is for nodes
+// that follow, or are about to.
+func (db *DB) RefuseWrites(err error) {
+	db.commit.mu.Lock()
+	defer db.commit.mu.Unlock()
+	if err == nil {
+		db.refusal.Store(nil)
+		return
+	}
+	err = fmt.Errorf("%w: %w", ErrRefused, err)
+	db.refusal.Store(&err)
+	db.commit.drainLocked()
+}
+
+// mayApplyLocked returns why nothing may be appended.
+func (db *DB) mayApplyLocked() error {
+	if err := db.refusal.Load(); err != nil {
+		return *err
+	}
+	if mems, most := db.state.Load().mems, db.opts.MaxUncommitted; most > 0 && len(mems) > most && db.uncommitted(mems[len(mems)-1]) {
+		return fmt.Errorf("%w: too much is waiting to be committed", ErrStalled)
+	}
+	return nil
 }
 
 // finish takes an ordered batch through the steps that can not fail.
@@ -246,7 +275,7 @@ func (db *DB) appendRecordLocked(r wal.Record) error {
 	if now := db.Epoch(); r.Epoch < now {
 		return fmt.Errorf("%w: record %d has epoch %d, the one before %d", ErrEpoch, r.Seq, r.Epoch, now)
 	}
-	if err := db.log.AppendAt(r); err != nil {
+	if err := db.log.Load().AppendAt(r); err != nil {
 		return writeError(err)
 	}
 	db.epochs.note(r.Epoch, r.Seq)
@@ -282,7 +311,7 @@ func (db *DB) Commit(b *Batch) error {
 // level of Live.Ack. Whoever waits does the write, and the fsync if there is to be one,
 // for everybody: without a caller of WaitLogged or Wait a record stays in memory for a millisecond.
 func (db *DB) WaitLogged(seq uint64) error {
-	return writeError(db.log.Wait(seq))
+	return writeError(db.log.Load().Wait(seq))
 }
 
 // Wait returns when the committed position has reached seq, which with Options.ExternalCommit
@@ -314,7 +343,7 @@ func (db *DB) WaitsBriefly(seq uint64) bool {
 	if db.opts.ExternalCommit {
 		return db.Committed() >= seq
 	}
-	return !db.log.AcksSynced() || db.log.Acked() >= seq
+	return !db.log.Load().AcksSynced() || db.log.Load().Acked() >= seq
 }
 
 func (db *DB) waitExternal(seq uint64) error {
@@ -395,7 +424,7 @@ func (db *DB) reserveLocked(b *Batch) (*memTable, error) {
 
 // rotateLocked starts a new memtable. It is called with commit.mu held.
 func (db *DB) rotateLocked(size int64) {
-	last := db.log.Last()
+	last := db.log.Load().Last()
 	next := db.newMemTable(last, size)
 	db.mu.Lock()
 	rs := db.state.Load()

@@ -140,7 +140,7 @@ func (s *crashStore) at(seq uint64) *state {
 
 func (s *crashStore) watch() {
 	if s.db != nil {
-		s.synced = max(s.synced, min(s.db.log.Synced(), s.last()))
+		s.synced = max(s.synced, min(s.db.log.Load().Synced(), s.last()))
 	}
 }
 
@@ -377,7 +377,7 @@ func (s *crashStore) crash(powerLoss bool) {
 	s.fault.SetPolicy(func(vfs.Call) error { return vfs.ErrInjected })
 	if s.db != nil {
 		s.watch()
-		s.durable = max(s.synced, min(s.db.log.Written(), s.last()))
+		s.durable = max(s.synced, min(s.db.log.Load().Written(), s.last()))
 	}
 	s.t.Logf("crash, power loss: %v, durable %d, synced %d", powerLoss, s.durable, s.synced)
 	if powerLoss {

@@ -49,7 +49,7 @@ import (
 // # Locks, in the order in which they may be taken
 //
 //	settings      SetOptions, one at a time
-//	maintenance   Checkpoint, TruncateAfter, Close: one at a time
+//	maintenance   Checkpoint, TruncateAfter, Install, Close: one at a time
 //	flushing      held while a memtable is being flushed
 //	commit.mu     the order of writes; held for a reservation and a copy into the log's buffer
 //	manifest.mu   edits, one at a time; held during a write and a fsync of the manifest
@@ -69,7 +69,7 @@ type DB struct {
 	dir    string
 	logDir string // set by recover
 	lock   io.Closer
-	log    *wal.Log
+	log    atomic.Pointer[wal.Log] // replaced by DB.Install
 	tables *tables
 	cache  *cache.Cache
 	rows   *rowcache.Cache
@@ -82,7 +82,8 @@ type DB struct {
 	horizon  atomic.Int64  // SetExpiryHorizon
 	nextFile atomic.Uint64
 	totals   counters
-	cuts     atomic.Uint64 // Truncations
+	cuts     atomic.Uint64         // Truncations
+	refusal  atomic.Pointer[error] // RefuseWrites
 	commit   pipeline
 	waiters  waiters
 	pace     pacer
@@ -108,6 +109,7 @@ type DB struct {
 		changed     sync.Cond // a flush, compaction or close happened
 		closed      bool
 		compactions int
+		installing  bool // no compaction begins
 		manual      []*manualCompaction
 		baseBusy    bool // a compaction out of level 0 into a deeper level runs
 		quiet       bool // nothing was flushed for a while
@@ -259,7 +261,7 @@ func (db *DB) recycle(m *memTable) {
 }
 
 // Last returns the sequence number of the last operation in the log.
-func (db *DB) Last() uint64 { return db.log.Last() }
+func (db *DB) Last() uint64 { return db.log.Load().Last() }
 
 // Committed returns the committed position. It never goes back: what the log
 // acknowledged once stays committed when it is told to acknowledge later than
@@ -268,7 +270,7 @@ func (db *DB) Committed() uint64 {
 	if db.opts.ExternalCommit {
 		return min(db.external.Load(), db.commit.applied.Load())
 	}
-	return db.commit.raise(min(db.log.Acked(), db.commit.applied.Load()))
+	return db.commit.raise(min(db.log.Load().Acked(), db.commit.applied.Load()))
 }
 
 // SetExpiryHorizon says that records with a deadline (unix ms) at or before
@@ -304,9 +306,9 @@ func (db *DB) SetOptions(l Live) error {
 	db.live.Store(&l)
 	db.cache.SetCapacity(l.CacheSize)
 	db.rows.SetCapacity(rowShare(l.CacheSize))
-	db.log.SetAck(l.Ack)
-	db.log.SetSyncInterval(l.SyncInterval)
-	db.log.SetKeep(l.LogKeepBytes, l.LogPinBytes)
+	db.log.Load().SetAck(l.Ack)
+	db.log.Load().SetSyncInterval(l.SyncInterval)
+	db.log.Load().SetKeep(l.LogKeepBytes, l.LogPinBytes)
 	db.rate.set(l.CompactionRate)
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -316,22 +318,31 @@ func (db *DB) SetOptions(l Live) error {
 
 // Sync returns when everything that was applied before the call is on disk,
 // in the log, whatever acknowledgement asks for.
-func (db *DB) Sync() error { return writeError(db.log.Sync()) }
+func (db *DB) Sync() error { return writeError(db.log.Load().Sync()) }
 
 // Synced is the sequence number up to which everything is on disk in the log, as far as is known.
-func (db *DB) Synced() uint64 { return db.log.Synced() }
+func (db *DB) Synced() uint64 { return db.log.Load().Synced() }
 
 // NewLogReader returns a reader of the log that starts with the record that
 // holds the sequence number from, and follows the log as it grows. The reader sees what is written,
 // committed or not.
-func (db *DB) NewLogReader(from uint64) (*wal.Reader, error) { return db.log.NewReader(from) }
+func (db *DB) NewLogReader(from uint64) (*wal.Reader, error) { return db.log.Load().NewReader(from) }
+
+// LogFirst returns the sequence number of the first record that the log still has, or would have.
+func (db *DB) LogFirst() uint64 { return db.log.Load().First() }
+
+// LogBehind estimates how many bytes of the log come behind a sequence number: how far somebody is behind who has it.
+func (db *DB) LogBehind(seq uint64) int64 { return db.log.Load().Behind(seq) }
+
+// LogFull tells whether nothing can be written to the log at the moment because the disk is full.
+func (db *DB) LogFull() bool { return db.log.Load().Full() }
 
 // PinLog keeps the log from a sequence number on, within Live.LogPinBytes, for
 // somebody who will read it.
-func (db *DB) PinLog(from uint64) (*wal.Pin, error) { return db.log.Pin(from) }
+func (db *DB) PinLog(from uint64) (*wal.Pin, error) { return db.log.Load().Pin(from) }
 
 // WatchLog watches LogPositions.
-func (db *DB) WatchLog() *wal.Watch { return db.log.Watch() }
+func (db *DB) WatchLog() *wal.Watch { return db.log.Load().Watch() }
 
 // LogPositions are sequence numbers; each is at least the next. The log has failed or is closed if
 // Err is not nil; then they stay.
@@ -344,9 +355,9 @@ type LogPositions struct {
 
 // LogPositions says how far this node's log is. TruncateAfter takes positions back.
 func (db *DB) LogPositions() LogPositions {
-	p := LogPositions{Synced: db.log.Synced(), Err: db.log.Err()}
-	p.Written = max(p.Synced, db.log.Written())
-	p.Last = max(p.Written, db.log.Last())
+	p := LogPositions{Synced: db.log.Load().Synced(), Err: db.log.Load().Err()}
+	p.Written = max(p.Synced, db.log.Load().Written())
+	p.Last = max(p.Written, db.log.Load().Last())
 	return p
 }
 

@@ -103,7 +103,7 @@ func (db *DB) BeginEpoch(number uint64) (seq uint64, err error) {
 		err = fmt.Errorf("%w: %d, the log is in epoch %d", ErrEpoch, number, last)
 	}
 	if err == nil {
-		seq, err = db.log.Append(number, epochBatch.count, now, epochBatch.data)
+		seq, err = db.log.Load().Append(number, epochBatch.count, now, epochBatch.data)
 		err = writeError(err)
 	}
 	if err != nil {

@@ -20,6 +20,8 @@ var (
 	// example a full disk) once there is no memory left to write to. The
 	// write did not happen; writes go on when the reason is gone.
 	ErrStalled = errors.New("engine: memtables are full and can not be flushed")
+	// ErrRefused wraps the reason given to RefuseWrites. The write did not happen.
+	ErrRefused = errors.New("engine: the store is not to be written")
 	// ErrTruncated is returned by Wait for a sequence number that TruncateAfter dropped.
 	ErrTruncated = errors.New("engine: truncated")
 	// ErrEpoch is returned for a record or a beginning of an epoch that is older than the log.

@@ -89,7 +89,7 @@ func (s *crashStore) tolerate(op vfs.Op, err error) {
 
 // halfCut tells whether TruncateAfter failed after it had begun. What is
 // behind the cut then shows when the store is opened.
-func (s *crashStore) halfCut() bool { return s.db.log.Last() < s.last() }
+func (s *crashStore) halfCut() bool { return s.db.log.Load().Last() < s.last() }
 
 // goesOn proves that a store which has not refused writes recovers by itself.
 func (s *crashStore) goesOn() {
@@ -158,7 +158,7 @@ func TestDiskFull(t *testing.T) {
 				s.fatalf("a full disk made the store refuse writes")
 			}
 			s.lastStep = "space again"
-			if err := s.db.log.Sync(); err != nil {
+			if err := s.db.log.Load().Sync(); err != nil {
 				s.fatalf("sync: %v", err)
 			}
 			s.crash(s.rnd.IntN(2) == 0)

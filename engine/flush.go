@@ -131,7 +131,7 @@ func (db *DB) flush(rs *readState, mems []*memTable) error {
 	newest := mems[0]
 	// The log must reach as far as the tables: it is what other nodes read, and what a
 	// crash leaves must not end before the tables do.
-	if err := db.log.Sync(); err != nil {
+	if err := db.log.Load().Sync(); err != nil {
 		s.abandon()
 		return err
 	}
@@ -141,7 +141,7 @@ func (db *DB) flush(rs *readState, mems []*memTable) error {
 	if err := db.logEdit(e, mems); err != nil {
 		return err
 	}
-	db.log.Release(newest.last.Load())
+	db.log.Load().Release(newest.last.Load())
 	db.flushed(mems, s, time.Since(start))
 	return nil
 }
@@ -245,7 +245,7 @@ func (db *DB) Flush() error {
 		db.commit.mu.Unlock()
 		return ErrClosed
 	}
-	last := db.log.Last()
+	last := db.log.Load().Last()
 	if db.state.Load().mems[0].before < last {
 		db.rotateLocked(0)
 	}
@@ -297,7 +297,7 @@ func (db *DB) waitMemoryLocked() error {
 		}
 		if err := db.mu.flushErr; err != nil {
 			db.mu.Unlock()
-			if failed := db.log.Err(); failed != nil {
+			if failed := db.log.Load().Err(); failed != nil {
 				return writeError(failed) // and nothing will ever be flushed
 			}
 			return fmt.Errorf("%w: %w", ErrStalled, err)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -138,4 +139,91 @@ func copyDir(fsys vfs.FS, from, to string) error {
 		}
 	}
 	return fsys.SyncDir(to)
+}
+
+// Install is the function Install for an open store: it becomes the same as the checkpoint in from, whatever it held
+// before, and everything up to its end is committed. Waiters get ErrTruncated, readers and pins of the log are closed; iterators keep
+// what they saw. Reads that run meanwhile may see one store or the other.
+//
+// After an error the store refuses writes; the next Open finds the old store or the new one.
+func (db *DB) Install(from string) error {
+	db.settings.Lock() // the new log has to get what the old one gets
+	defer db.settings.Unlock()
+	db.maintenance.Lock()
+	defer db.maintenance.Unlock()
+	if err := context.Cause(db.life); err != nil {
+		return err
+	}
+	db.holdCompactions()
+	defer db.resumeCompactions()
+	db.flushing.Lock()
+	defer db.flushing.Unlock()
+	db.commit.mu.Lock()
+	defer db.commit.mu.Unlock()
+	db.commit.drainLocked()
+	db.waiters.fail(0, ErrTruncated)
+	db.cuts.Add(1)
+	db.manifest.Lock()
+	defer db.manifest.Unlock()
+	if err := db.replaceLocked(from); err != nil {
+		err = fmt.Errorf("install %s: %w", from, err)
+		_ = db.log.Load().Fail(err) // refuses writes, as does a log that is closed already
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	return nil
+}
+
+// holdCompactions returns when no compaction runs; none begins until resumeCompactions.
+func (db *DB) holdCompactions() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.mu.installing = true
+	for db.mu.compactions > 0 {
+		db.mu.changed.Wait()
+	}
+}
+
+func (db *DB) resumeCompactions() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.mu.installing = false
+	db.updatePressureLocked()
+	db.scheduleLocked()
+	db.mu.changed.Broadcast()
+}
+
+// replaceLocked does Install with everything at rest. Called with commit.mu and manifest held.
+func (db *DB) replaceLocked(from string) error {
+	if err := install(db.opts.FS, db.dir, from, db.nextFile.Load()); err != nil {
+		return err
+	}
+	oldLog, oldDir := db.log.Load(), db.logDir
+	if err := oldLog.Close(); err != nil {
+		db.logError(err) // nothing of it is of use any more
+	}
+	db.closeManifest()
+	num, err := readCurrent(db.opts.FS, db.dir)
+	if err != nil {
+		return err
+	}
+	state, _, err := readManifest(db.opts.FS, db.dir, num)
+	if err != nil {
+		return err
+	}
+	db.nextFile.Store(max(db.nextFile.Load(), state.nextFile, num+1))
+	state.version.generation = db.rows.Begin()
+	db.rows.Clear()
+	db.manifest.state = *state
+	if err := db.newManifest(&db.manifest.state); err != nil {
+		return err
+	}
+	before := db.acquire() // replay installs the new state in place of it
+	if err := db.replay(); err != nil {
+		db.release(before)
+		return err
+	}
+	db.release(before)
+	db.release(before)                         // the reference of having been installed
+	db.logError(removeAll(db.opts.FS, oldDir)) // the next Open removes what is left
+	return nil
 }

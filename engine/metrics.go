@@ -86,14 +86,14 @@ func (db *DB) Metrics() Metrics {
 		Slowdown:         math.Float64frombits(db.stats.slowdown.Load()),
 		BackgroundErrors: db.stats.backgroundErrors.Load(),
 		Snapshots:        db.snaps.count(), OpenFiles: int(db.tables.open.Load()),
-		Log: db.log.Metrics(), Cache: db.cache.Metrics(), Rows: db.rows.Metrics(),
+		Log: db.log.Load().Metrics(), Cache: db.cache.Metrics(), Rows: db.rows.Metrics(),
 	}
 	rs := db.acquire()
 	if rs == nil {
 		return m
 	}
 	defer db.release(rs)
-	m.Last, m.Committed, m.FlushedSeq = db.log.Last(), db.Committed(), rs.flushed()
+	m.Last, m.Committed, m.FlushedSeq = db.log.Load().Last(), db.Committed(), rs.flushed()
 	m.MemTables = len(rs.mems)
 	for _, mem := range rs.mems {
 		m.MemTableBytes += mem.Table.Used()

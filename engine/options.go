@@ -96,6 +96,9 @@ type Options struct {
 	// ExternalCommit: the committed position is set by SetCommitted, not by
 	// the log. Records recovered from the log are not committed until then.
 	ExternalCommit bool
+	// MaxUncommitted bounds, with ExternalCommit, the memtables that hold what is not committed and can not be flushed: with
+	// more of them Apply fails with ErrStalled (0: no bound).
+	MaxUncommitted int
 	// NewFilter, if set, is called at the start of a compaction; r reads at
 	// the committed position and is valid until the compaction ends.
 	NewFilter func(r Reader) Filter
@@ -173,6 +176,7 @@ func (o Options) Validate() error {
 		}
 	}
 	check(o.MaxMemTables >= 2, "MaxMemTables %d must be at least 2", o.MaxMemTables)
+	check(o.MaxUncommitted >= 0, "MaxUncommitted %d must not be negative", o.MaxUncommitted)
 	check(o.LogSegmentSize >= 4*kib, "LogSegmentSize %d must be at least 4 KiB", o.LogSegmentSize)
 	check(o.BlockSize >= 256 && int64(o.BlockSize) <= mib, "BlockSize %d must be in 256 .. 1 MiB", o.BlockSize)
 	check(o.FilterBits <= 64, "FilterBits %d must be at most 64", o.FilterBits)

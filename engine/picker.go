@@ -115,7 +115,7 @@ func (db *DB) schedule() {
 }
 
 func (db *DB) scheduleLocked() {
-	for !db.mu.closed && db.mu.compactions < db.live.Load().MaxCompactions {
+	for !db.mu.closed && !db.mu.installing && db.mu.compactions < db.live.Load().MaxCompactions {
 		c := db.pickLocked()
 		if c == nil {
 			return

@@ -169,7 +169,7 @@ func (db *DB) replay() error {
 	if err != nil {
 		return err
 	}
-	db.log = log
+	db.log.Store(log)
 	if log.Last() != mems.next-1 {
 		return base.Corrupt(db.logDir, 0, "the log ends at %d, its records at %d", log.Last(), mems.next-1)
 	}
@@ -238,8 +238,8 @@ func (p *replayed) list() []*memTable {
 func (db *DB) abandonOpen() error {
 	db.end(ErrClosed)
 	var err error
-	if db.log != nil {
-		err = db.log.Close()
+	if db.log.Load() != nil {
+		err = db.log.Load().Close()
 	}
 	if m := db.manifest.file; m != nil {
 		err = errors.Join(err, m.file.Close())
@@ -266,7 +266,7 @@ func (db *DB) closeFiles() error {
 	db.commit.mu.closed = true
 	db.commit.drainLocked()
 	db.commit.mu.Unlock()
-	err := db.log.Close()
+	err := db.log.Load().Close()
 	rs := db.state.Swap(nil)
 	db.removeTables(db.endTables())
 	rs.version.all(func(_ int, f *fileMeta) { err = errors.Join(err, db.tables.close(f)) })

@@ -23,16 +23,16 @@ func (db *DB) TruncateAfter(seq uint64) error {
 	if committed := db.Committed(); seq < committed {
 		return fmt.Errorf("engine: truncation after %d, but %d is committed", seq, committed)
 	}
-	if last := db.log.Last(); seq >= last {
+	if last := db.log.Load().Last(); seq >= last {
 		return nil
 	}
 	db.cuts.Add(1)
-	if err := db.log.TruncateAfter(seq); err != nil {
+	if err := db.log.Load().TruncateAfter(seq); err != nil {
 		return writeError(err)
 	}
 	if err := db.rebuildLocked(seq); err != nil {
 		// The memtables still hold what was cut; its numbers must not be used again.
-		return writeError(db.log.Fail(err))
+		return writeError(db.log.Load().Fail(err))
 	}
 	return nil
 }

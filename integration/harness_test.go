@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +29,7 @@ var serverBinary = os.Getenv("CORECACHE_BINARY")
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
 func buildAndRun(m *testing.M) int {
+	defer sharedZooKeeper.close()
 	redis.SetLogger(silence{})
 	if serverBinary != "" {
 		return m.Run()
@@ -64,17 +67,22 @@ const (
 
 // server is one server process after the other on the same directory and port.
 type server struct {
-	t    testing.TB
-	dir  string
-	port int
-	args []string
-	file string // configuration file, "" = none
-	log  logBuffer
+	t      testing.TB
+	dir    string
+	host   string // where it listens, "" = 127.0.0.1
+	port   int
+	args   []string
+	file   string   // configuration file, "" = none
+	in     []string // command that runs another one in a place of its own, such as a network namespace; nil = here
+	id     string   // its name in a cluster, "" = alone
+	log    logBuffer
+	mayEnd bool // by itself, with an error: the test has broken something
 	// stderr takes what the process prints instead of log, unless it is nil.
 	stderr *os.File
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
+	pid    atomic.Int64  // of cmd, for other goroutines than the one that starts and ends it
 }
 
 // newServer prepares a server on a fresh directory and a free port, without starting it.
@@ -112,11 +120,13 @@ func (s *server) start() {
 // launch runs the process without waiting for anything.
 func (s *server) launch() {
 	s.t.Helper()
-	args := append([]string{"--dir", s.dir, "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1"}, s.args...)
+	args := append(slices.Clone(s.in), serverBinary)
 	if s.file != "" {
-		args = append([]string{s.file}, args...)
+		args = append(args, s.file)
 	}
-	s.cmd = exec.Command(serverBinary, args...)
+	args = append(args, "--dir", s.dir, "--port", strconv.Itoa(s.port), "--bind", s.ip())
+	args = append(args, s.args...)
+	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	if s.stderr != nil {
 		s.cmd.Stderr = s.stderr
@@ -128,6 +138,7 @@ func (s *server) launch() {
 	}
 	cmd, exited := s.cmd, make(chan struct{})
 	s.exited = exited
+	s.pid.Store(int64(cmd.Process.Pid))
 	go func() {
 		_ = cmd.Wait() // the exit code is read from cmd.ProcessState
 		close(exited)
@@ -202,17 +213,24 @@ func (s *server) wait() int {
 	}
 }
 
-func (s *server) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *server) ip() string { return cmp.Or(s.host, "127.0.0.1") }
+
+func (s *server) addr() string { return net.JoinHostPort(s.ip(), strconv.Itoa(s.port)) }
 
 // client is a go-redis client with no retries: a failed command is a fact of the test.
 func (s *server) client() *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: s.addr(), MaxRetries: -1, DialerRetries: 1, ReadTimeout: 60 * time.Second, WriteTimeout: 60 * time.Second})
 }
 
+// impatientClient gives up on a server that is paused or gone, soon enough to try another one.
+func (s *server) impatientClient() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: s.addr(), MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ReadTimeout: 10 * time.Second})
+}
+
 // cli runs redis-cli with stdin and returns what it prints.
 func (s *server) cli(stdin string, args ...string) string {
 	s.t.Helper()
-	cmd := exec.Command(tool(s.t, "redis-cli"), append([]string{"-p", strconv.Itoa(s.port)}, args...)...)
+	cmd := exec.Command(tool(s.t, "redis-cli"), append([]string{"-h", s.ip(), "-p", strconv.Itoa(s.port)}, args...)...)
 	cmd.Stdin = bytes.NewReader([]byte(stdin))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -264,6 +282,15 @@ func soak(t testing.TB, short time.Duration) time.Duration {
 		t.Fatalf("CORECACHE_SOAK: %v", err)
 	}
 	return d
+}
+
+// atMost is a limit of time that is measured: as it is in rounds that have the machine for themselves (CORECACHE_SOAK), twice that in
+// go test, which runs the tests of other packages at the same time.
+func atMost(d time.Duration) time.Duration {
+	if os.Getenv("CORECACHE_SOAK") != "" {
+		return d
+	}
+	return 2 * d
 }
 
 // seeded returns random numbers from a seed that is printed and may be given by CORECACHE_SEED.

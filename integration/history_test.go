@@ -135,6 +135,13 @@ func (h *history) record(client int, c call, began int64, o outcome, err error) 
 	}
 }
 
+// outcomes is how many calls had one so far.
+func (h *history) outcomes() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.known
+}
+
 // notExecuted reports whether an error says so: there was no connection, or a reply with an error that is given before execution.
 func notExecuted(err error) bool {
 	var op *net.OpError
@@ -144,12 +151,13 @@ func notExecuted(err error) bool {
 	if errors.As(err, &op) && op.Op == "dial" {
 		return true
 	}
-	for _, prefix := range []string{"LOADING", "CLUSTERDOWN", "NOLEADER", "NOREPLICAS", "TRYAGAIN"} {
-		if strings.HasPrefix(err.Error(), prefix) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains([]string{"LOADING", "CLUSTERDOWN", "NOLEADER", "NOREPLICAS", "TRYAGAIN", "MISCONF", "EXECABORT"}, prefix(err))
+}
+
+// prefix is the first word of an error.
+func prefix(err error) string {
+	word, _, _ := strings.Cut(err.Error(), " ")
+	return word
 }
 
 // check demands that there is an order of the calls which explains what everybody saw.
@@ -228,6 +236,9 @@ func (c *caller) run(stop context.Context) {
 	c.seen = map[string]int64{}
 	defer c.close()
 	for stop.Err() == nil {
+		if c.rnd.IntN(20) == 0 {
+			c.close()
+		}
 		if c.client == nil {
 			c.client = c.dial()
 		}
@@ -237,13 +248,18 @@ func (c *caller) run(stop context.Context) {
 		c.h.record(c.id, one, began, o, err)
 		if err != nil {
 			c.close()
-			select { // a server that is down refuses thousands of times a second
-			case <-stop.Done():
-			case <-time.After(5 * time.Millisecond):
-			}
+			rest(stop) // a server that is down refuses thousands of times a second
 			continue
 		}
 		c.made++
+	}
+}
+
+// rest keeps a client from trying again at once.
+func rest(stop context.Context) {
+	select {
+	case <-stop.Done():
+	case <-time.After(5 * time.Millisecond):
 	}
 }
 

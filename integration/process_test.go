@@ -148,12 +148,6 @@ func TestStartRefused(t *testing.T) {
 			t.Errorf("code %d:\n%s", code, out)
 		}
 	})
-	t.Run("a cluster, which is not there yet", func(t *testing.T) {
-		out, code := run(t, "--dir", t.TempDir(), "--port", itoa(freePort(t)), "--zookeeper", "127.0.0.1:2181")
-		if code != 1 || !strings.Contains(out, "can not join a cluster yet") {
-			t.Errorf("code %d:\n%s", code, out)
-		}
-	})
 	t.Run("directory is a file", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "f")
 		if err := os.WriteFile(file, nil, 0o644); err != nil {

@@ -1,6 +1,7 @@
 package keyspace
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/gtinside/corecache/engine/vfs"
 )
 
 func (s *store) setIn(db int, key, value string) {
@@ -98,6 +101,30 @@ func TestReload(t *testing.T) {
 	s.expect("before", s.latest(0, "k"), "v")
 	s.must(true, s.Reload())
 	s.expect("after", s.latest(2, "k"), "v")
+}
+
+// TestFollows: a store that another node may write gets nothing of its own before Found, and what has come is noticed.
+func TestFollows(t *testing.T) {
+	leader := newStore(t)
+	leader.setIn(0, "k", "v")
+	s := &store{TB: t, fs: vfs.NewMem(), now: leader.now}
+	s.ko, s.o = leader.ko, leader.o
+	s.ko.Follows = true
+	s.open()
+	t.Cleanup(s.close)
+	if n := s.db.Last(); n != 0 {
+		t.Fatalf("the log of a follower has %d records", n)
+	}
+	r, err := leader.db.NewLogReader(1)
+	s.must(true, err)
+	for leader.db.Last() > s.db.Last() {
+		rec, err := r.Next(t.Context())
+		s.must(true, err)
+		s.must(true, s.db.ApplyRecord(rec))
+	}
+	s.must(true, errors.Join(r.Close(), s.refresh(), s.Found()))
+	s.expect("after", s.latest(0, "k"), "v")
+	s.expect("records", s.db.Last(), leader.db.Last())
 }
 
 func TestOptions(t *testing.T) {

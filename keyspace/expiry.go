@@ -89,6 +89,9 @@ func (k *Keyspace) expireLoop() {
 				wait = max(wait, expireRetry)
 			}
 		}
+		if k.options.Follows && k.readOnly.Load() {
+			k.failed(k.refresh())
+		}
 		timer.Reset(wait)
 	}
 }
@@ -227,15 +230,17 @@ func (t *Txn) expireRecord(e *entry, record []byte) error {
 // deletions are committed, in a later call, and on disk, the engine is told: compactions write
 // to disk at once what they drop, and after a loss of power nobody would count the key out.
 func (k *Keyspace) raiseHorizon(now int64) error {
-	if k.horizonSeq != 0 {
-		if k.horizonSeq > k.db.Committed() {
+	k.raising.Lock()
+	defer k.raising.Unlock()
+	if k.raising.seq != 0 {
+		if k.raising.seq > k.db.Committed() {
 			return nil
 		}
 		if err := k.db.Sync(); err != nil {
 			return err
 		}
 		k.db.SetExpiryHorizon(k.horizon.Load())
-		k.horizonSeq = 0
+		k.raising.seq = 0
 		return nil
 	}
 	horizon := now - horizonLag
@@ -250,7 +255,7 @@ func (k *Keyspace) raiseHorizon(now int64) error {
 		}
 	}
 	k.horizon.Store(horizon)
-	k.horizonSeq = k.db.Last()
+	k.raising.seq = k.db.Last()
 	return nil
 }
 

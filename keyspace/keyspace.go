@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,8 @@ type Options struct {
 	// It is called with locks held: it must return soon and not use the keyspace. key is valid
 	// during the call only.
 	Expired func(db int, key []byte)
+	// Follows says that another node may write the store: Open creates nothing, that is left to Found.
+	Follows bool
 	// Failed, if set, is told when a background task failed; it is tried again.
 	Failed func(error)
 }
@@ -31,16 +34,17 @@ type Options struct {
 // Keyspace is the set of all keys of all databases. Its methods are safe for
 // concurrent use.
 //
-// Lock order: search; the mutexes of stripes, in ascending order; then those of the engine. No stripe
+// Lock order: raising; search; the mutexes of stripes, in ascending order; then those of the engine. No stripe
 // is held while a commit is awaited.
 type Keyspace struct {
 	db       *engine.DB
 	options  Options
-	hasher   hasher
 	stripes  [stripeCount]stripe
 	counters [counterShards]shard
 
 	// Self-synchronised.
+	hasher       atomic.Pointer[hasher] // without keys while seeded is false
+	seeded       atomic.Bool
 	databases    atomic.Pointer[databases]
 	due          []atomic.Int64 // per physical database: no deadline in the expiry index is earlier, but while search is held
 	search       sync.Mutex     // held while one database is searched for expired keys
@@ -56,7 +60,10 @@ type Keyspace struct {
 		sync.Mutex
 		closed bool
 	}
-	horizonSeq uint64 // owned by ExpireDue: not 0 while the engine is to be told of horizon
+	raising struct {
+		sync.Mutex        // comes before the stripes
+		seq        uint64 // not 0 while the engine is to be told of horizon
+	}
 	quit       chan struct{}
 	background sync.WaitGroup
 }
@@ -103,39 +110,95 @@ func Open(db *engine.DB, o Options) (*Keyspace, error) {
 
 // load reads the system records.
 func (k *Keyspace) load() error {
+	if err := k.loadSeed(); err != nil {
+		return err
+	}
+	if !k.options.Follows {
+		if err := k.Found(); err != nil {
+			return err
+		}
+	}
+	return k.loadDatabases()
+}
+
+// loadSeed reads the hash seed, if there is one.
+func (k *Keyspace) loadSeed() error {
 	seed, err := k.db.GetLatest(nil, keySeed)
-	if errors.Is(err, engine.ErrNotFound) {
-		seed, err = k.create()
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, engine.ErrNotFound):
+		k.hasher.Store(new(hasher)) // the store is empty
+		k.seeded.Store(false)
+		return nil
+	case err != nil:
 		return fmt.Errorf("keyspace: reading the hash seed: %w", err)
-	}
-	if len(seed) != seedSize {
+	case len(seed) != seedSize:
 		return fmt.Errorf("%w: hash seed of %d bytes", ErrCorrupt, len(seed))
 	}
-	k.hasher = newHasher(seed)
-	return k.loadDatabases()
+	h := newHasher(seed)
+	k.hasher.Store(&h)
+	k.seeded.Store(true)
+	return nil
+}
+
+// Found makes what an empty store needs, once this node is the one that writes it, and does nothing otherwise. No
+// transaction may be open.
+func (k *Keyspace) Found() error {
+	if k.seeded.Load() {
+		return nil
+	}
+	if err := k.create(); err != nil {
+		return fmt.Errorf("keyspace: making the hash seed: %w", err)
+	}
+	return k.loadSeed()
 }
 
 // Reload reads again what the keyspace remembers of the store, after records came into it, or
-// were taken back, in other ways than by Commit. It locks all keys for a moment.
+// were taken back, in other ways than by Commit. It locks all keys for a moment: when it returns, all transactions that
+// began before have ended.
 func (k *Keyspace) Reload() error {
+	k.raising.Lock()
+	defer k.raising.Unlock()
+	k.raising.seq = 0 // the deletions before the horizon may be among what was taken back
 	k.lockAll()
 	defer k.unlockAll()
+	if err := k.loadSeed(); err != nil {
+		return err
+	}
 	for i := range k.due {
 		k.due[i].Store(0)
 	}
+	k.changedUnseen()
 	return k.loadDatabases()
 }
 
+// refresh notices what the node that writes the store has changed of what the keyspace remembers.
+func (k *Keyspace) refresh() error {
+	_, err := k.db.GetLatest(nil, keySeed)
+	if seeded := err == nil; seeded != k.seeded.Load() {
+		return k.Reload()
+	}
+	b, err := k.db.GetLatest(nil, keyDatabases)
+	if err != nil {
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	phys, err := decodeDatabases(b)
+	if now := k.databases.Load().phys; err == nil && !slices.Equal(phys, now[:min(len(phys), len(now))]) {
+		return k.Reload()
+	}
+	return err
+}
+
 // create makes the seed of a new store. It must be durable before a key is written.
-func (k *Keyspace) create() ([]byte, error) {
+func (k *Keyspace) create() error {
 	seed := make([]byte, seedSize)
 	rand.Read(seed)
 	b := k.db.NewBatch()
 	defer b.Release()
 	b.Set(keySeed, seed)
-	return seed, k.db.Commit(b)
+	return k.db.Commit(b)
 }
 
 // Close stops the background goroutines. No transaction may be open. It may be called more than once.

@@ -117,5 +117,5 @@ func (s *sipState) round() {
 
 // locate places a key.
 func (k *Keyspace) locate(key []byte) position {
-	return position{Slot(key), k.hasher.sum(key)}
+	return position{Slot(key), k.hasher.Load().sum(key)}
 }

@@ -134,6 +134,17 @@ func (t *Txn) Unwatch(w *Watcher) {
 	w.reset()
 }
 
+// changedUnseen tells all watchers that their keys may have changed without anybody noticing. All stripes are locked.
+func (k *Keyspace) changedUnseen() {
+	for i := range k.stripes {
+		for _, list := range k.stripes[i].watched {
+			for _, x := range list {
+				x.owner.changed.Store(true)
+			}
+		}
+	}
+}
+
 // touch tells those who watch the key that it was written (e.found) or deleted.
 func (t *Txn) touch(e *entry) {
 	s := t.k.stripe(e.pos)

@@ -136,3 +136,19 @@ func TestWatchWaits(t *testing.T) {
 	}
 	s.Unwatch(&w)
 }
+
+// TestReloadTouches: what has come into the store in another way than by Commit may have changed any key that is watched.
+func TestReloadTouches(t *testing.T) {
+	s := newStore(t)
+	s.setIn(0, "k", "v")
+	var w Watcher
+	_, err := s.Watch(&w, 0, s.Now(), []byte("k"))
+	s.must(true, err)
+	s.must(true, s.Reload())
+	txn := s.BeginMulti(0, s.Now(), &w, false)
+	if !txn.Changed(&w) {
+		t.Error("a change would go unseen")
+	}
+	txn.Discard()
+	s.Unwatch(&w)
+}

@@ -31,19 +31,26 @@ func (p *Proxy) Together(all []command.Upstream) {
 	if len(all) < 2 {
 		return
 	}
+	now := time.Now()
+	for _, up := range all {
+		if u := up.(*Upstream); u.Quick() {
+			x := &u.ws.exchange
+			x.begin(u, now) // their waiting for a leader ends together, though one waits behind the other
+			x.shared = true
+		}
+	}
 	c, err := p.connect(p.o.Cluster.Changed(), nil)
 	if err != nil {
 		return // each tries on its own, and is told
 	}
-	b, now := &batch{c: c, ws: p.pool.Get().(*workspace)}, time.Now()
+	b := &batch{c: c, ws: p.pool.Get().(*workspace)}
 	for _, up := range all {
 		u := up.(*Upstream)
 		if !u.Quick() || len(b.ws.wire) > maxBatch {
 			continue
 		}
 		x := &u.ws.exchange
-		x.begin(u, now)
-		x.batch, x.shared, x.share = b, true, len(b.ws.wire)
+		x.batch, x.share = b, len(b.ws.wire)
 		b.ws.wire = x.prepare(b.ws.wire, c)
 		b.left++
 	}

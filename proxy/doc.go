@@ -6,7 +6,7 @@
 // exchange.go is the life of what one session forwards at the end of a unit, and says what becomes of it when the leader is lost.
 // upstream.go collects it. connection.go makes connections to the leader; the bytes of the handshake are drawn in command/proxied.go. read.go
 // takes replies off a connection. batch.go does it for many sessions at once. What this package is asked for, and what it asks,
-// is declared by its consumer, in command/cluster.go.
+// is declared by its consumer, in command/cluster.go. Who leads, and for how long, is decided in the package replication.
 //
 // # What happens
 //

@@ -72,7 +72,7 @@ func (u *Upstream) Exchange(w *reply.Writer) {
 		return
 	}
 	x := &u.ws.exchange
-	if x.batch == nil {
+	if x.Upstream == nil {
 		x.begin(u, time.Now())
 	}
 	x.w = w
@@ -117,6 +117,9 @@ func (x *exchange) run() error {
 
 // end puts the connection back, or down when something is wrong with it.
 func (x *exchange) end(err error) {
+	if !x.deadline.IsZero() {
+		x.proxy.waiting.Add(-1)
+	}
 	c := x.conn
 	switch {
 	case c == nil:
@@ -246,6 +249,7 @@ func (x *exchange) connect() error {
 func (x *exchange) await(changed <-chan struct{}, cause error) error {
 	now := time.Now()
 	if x.deadline.IsZero() {
+		x.proxy.waiting.Add(1)
 		x.deadline = now.Add(x.proxy.o.Wait)
 		if x.shared { // others have waited for this one to be answered
 			x.deadline = x.began.Add(x.proxy.o.Wait)
@@ -256,7 +260,13 @@ func (x *exchange) await(changed <-chan struct{}, cause error) error {
 		return cause
 	}
 	x.flush()
-	return x.proxy.sleep(x.sess, changed, min(pause(x.failures), left))
+	err := x.proxy.sleep(x.sess, changed, min(pause(x.failures), left))
+	select {
+	case <-changed:
+		x.failures = 0 // they were another leader's
+	default:
+	}
+	return err
 }
 
 // flush sends the replies there are, and lets the front end look whether the client goes away.

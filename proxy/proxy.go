@@ -42,6 +42,7 @@ type Proxy struct {
 	pool    sync.Pool     // of *workspace
 	buffers sync.Pool     // of *[inSize]byte
 	open    atomic.Int64  // connections
+	waiting atomic.Int64  // exchanges that have had to wait for a leader
 	tasks   sync.WaitGroup
 	logged  limiter
 
@@ -92,6 +93,26 @@ func (p *Proxy) Close() {
 	p.mu.closed = true
 	p.mu.Unlock()
 	p.closeIdle(time.Now().Add(time.Hour))
+}
+
+// calm is for how long no command has waited for a leader when Settle takes the next ones to find it at once.
+const calm = 50 * time.Millisecond
+
+// Settle returns when commands do not wait for a leader any more, at the latest when ctx ends: the front end, when it is shut
+// down, closes connections whose commands wait.
+func (p *Proxy) Settle(ctx context.Context) {
+	tick := time.NewTicker(calm / 10)
+	defer tick.Stop()
+	for quiet := 0; quiet < 10; quiet++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if p.waiting.Load() > 0 {
+			quiet = 0
+		}
+	}
 }
 
 // Connections is the number of connections to the leader.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
@@ -147,4 +148,29 @@ func TestClose(t *testing.T) {
 		follower.dial().send("get a")
 	})
 	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// TestSettle: as long as a command waits for a leader, a node that stops waits too, and no longer than it wants.
+func TestSettle(t *testing.T) {
+	c, _, follower := pair(t)
+	cl := follower.dial()
+	cl.want("set a 1", "+OK¦")
+	follower.proxy.Settle(t.Context())
+	c.lead("")
+	cl.send("get a")
+	eventually(t, "the command waits", func() bool { return follower.proxy.waiting.Load() == 1 })
+	short, cancel := context.WithTimeout(t.Context(), 2*calm)
+	defer cancel()
+	follower.proxy.Settle(short)
+	if short.Err() == nil {
+		t.Error("it did not wait for a command that waits")
+	}
+	c.lead("one")
+	if got := cl.reply(); got != "$1\r\n1\r\n" {
+		t.Errorf("got %q", got)
+	}
+	follower.proxy.Settle(t.Context())
+	if n := follower.proxy.waiting.Load(); n != 0 {
+		t.Errorf("%d commands wait", n)
+	}
 }

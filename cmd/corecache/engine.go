@@ -16,7 +16,7 @@ var compressions = map[string]sstable.Compression{
 }
 
 // engineOptions are what the configuration says of the engine.
-func engineOptions(c *config.Config, log *logrus.Logger) engine.Options {
+func engineOptions(c *config.Config, log *logrus.Logger, clustered bool) engine.Options {
 	o := engine.Options{
 		Live:            engineLive(c),
 		Logger:          engineLog{log},
@@ -30,6 +30,8 @@ func engineOptions(c *config.Config, log *logrus.Logger) engine.Options {
 		BaseLevelSize:   c.Int("level-base-size"),
 		LevelMultiplier: float64(c.Int("level-multiplier")),
 		MaxOpenFiles:    int(c.Int("max-open-files")),
+		ExternalCommit:  clustered,
+		MaxUncommitted:  2 * int(c.Int("memtable-count")),
 	}
 	for _, name := range c.List("compression") {
 		o.Compression = append(o.Compression, compressions[name])
@@ -54,6 +56,7 @@ func engineLive(c *config.Config) engine.Live {
 		CompactionRate: c.Int("compaction-rate-limit"),
 		MaxCompactions: int(c.Int("compaction-threads")),
 		LogKeepBytes:   c.Int("log-keep-bytes"),
+		LogPinBytes:    max(c.Int("log-pin-bytes"), c.Int("log-keep-bytes")),
 	}
 	switch c.String("appendfsync") {
 	case "always":
@@ -68,7 +71,7 @@ func engineLive(c *config.Config) engine.Live {
 
 // followConfig passes changes by CONFIG SET on to the engine and the runtime.
 func followConfig(c *config.Config, db *engine.DB) {
-	names := []string{"appendfsync", "cache-size", "maxmemory", "maxmemory-clients", "memtable-size", "compaction-rate-limit", "compaction-threads", "log-keep-bytes"}
+	names := []string{"appendfsync", "cache-size", "maxmemory", "maxmemory-clients", "memtable-size", "compaction-rate-limit", "compaction-threads", "log-keep-bytes", "log-pin-bytes"}
 	c.OnSetAny(names, func(map[string]string) error {
 		newBudget(c).limitMemory()
 		return db.SetOptions(engineLive(c))

@@ -46,9 +46,6 @@ func start(args []string) error {
 	case err != nil:
 		return fmt.Errorf("the configuration has mistakes:\n%w", err)
 	}
-	if c.String("zookeeper") != "" {
-		return errors.New("zookeeper is set, but this version can not join a cluster yet: it would be a server on its own")
-	}
 	log := logrus.New()
 	file, err := openLog(log, c)
 	if err != nil {
@@ -76,21 +73,34 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 
 	// The commands answer -LOADING until they are given their data.
 	var front *resp.Server
-	commands := command.New(command.Options{Config: c, Log: log, Version: version, Hooks: command.Hooks{
+	var commands *command.Server
+	cl, err := newCluster(c, log, func(error) { signals.requestStop() }, func(ctx context.Context) { commands.Quiet(ctx) })
+	if err != nil {
+		return err
+	}
+	options := command.Options{Config: c, Log: log, Version: version, Hooks: command.Hooks{
 		Shutdown: signals.requestStop,
 		Front:    func() command.FrontStats { return front.Stats() },
-	}})
+	}}
+	if cl != nil {
+		options.Cluster, options.Replication, options.Proxy = cl.node, cl, cl.proxy
+	}
+	commands = command.New(options)
 	front = resp.New(commands, resp.SettingsFrom(c), log)
 	if err := listen(c, log, front); err != nil {
 		return err
 	}
 	commands.Start()
-	defer commands.Close()
 	front.Start()
-	defer stopFront(c, front)
+	stopServing := func() {
+		stopFront(c, front)
+		cl.closeProxy()
+		commands.Close()
+	}
+	defer stopServing()
 
 	begin := time.Now()
-	db, err := engine.Open(c.String("dir"), engineOptions(c, log))
+	db, err := engine.Open(c.String("dir"), engineOptions(c, log, cl != nil))
 	if err != nil {
 		return err
 	}
@@ -104,12 +114,19 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	}
 	defer removePidfile()
 
-	keys, err := keyspace.Open(db, keyspaceOptions(c, log))
+	keys, err := keyspace.Open(db, keyspaceOptions(c, log, cl != nil))
 	if err != nil {
 		return err
 	}
 	defer keys.Close()
 
+	defer cl.close()
+	defer stopServing() // sessions use all of the above
+	if cl != nil {
+		if err := cl.join(db, keys); err != nil {
+			return err
+		}
+	}
 	commands.Attach(db, keys)
 	log.WithField("took", time.Since(begin).Round(time.Millisecond)).Info("ready to accept connections")
 	if err := supervisor.tell("READY=1"); err != nil {
@@ -121,8 +138,9 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	if err := supervisor.tell("STOPPING=1"); err != nil {
 		log.WithError(err).Warn("not told")
 	}
-	stopFront(c, front)
-	commands.Close()
+	cl.leave()
+	stopServing()
+	cl.close()
 	keys.Close()
 	if err := db.Close(); err != nil {
 		return fmt.Errorf("closing the data: %w", err)
@@ -181,11 +199,16 @@ func listen(c *config.Config, log *logrus.Logger, front *resp.Server) error {
 	return nil
 }
 
-func keyspaceOptions(c *config.Config, log *logrus.Logger) keyspace.Options {
+func keyspaceOptions(c *config.Config, log *logrus.Logger, clustered bool) keyspace.Options {
 	return keyspace.Options{
 		Databases:   int(c.Int("databases")),
 		ExpireEvery: time.Second / time.Duration(c.Int("hz")),
-		Failed:      func(err error) { log.WithError(err).Error("a task in the background failed; it is tried again") },
+		Follows:     clustered,
+		Failed: func(err error) {
+			if !errors.Is(err, engine.ErrRefused) { // the node has ceased to lead
+				log.WithError(err).Error("a task in the background failed; it is tried again")
+			}
+		},
 	}
 }
 

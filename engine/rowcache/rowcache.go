@@ -70,6 +70,18 @@ func (c *Cache) SetCapacity(bytes int64) {
 	}
 }
 
+// Clear removes all rows.
+func (c *Cache) Clear() {
+	c.resize.Lock()
+	defer c.resize.Unlock()
+	old := c.table.Load()
+	if old == nil {
+		return
+	}
+	c.table.Store(newTable(old.capacity, c.reserve))
+	old.close()
+}
+
 // Generation returns the present generation, for the first version.
 func (c *Cache) Generation() uint64 { return c.generation.Load() }
 

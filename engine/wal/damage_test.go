@@ -230,3 +230,33 @@ func FuzzHeader(f *testing.F) {
 		}
 	})
 }
+
+// TestEvidenceAmongZeros: a header is found wherever it stands behind, between and before zeros, which are not looked at one by one.
+func TestEvidenceAmongZeros(t *testing.T) {
+	id := newIdentity(1, 2)
+	mark := header{seq: 8, synced: 7}.appendTo(nil, id)
+	const size = windowSize + 3*zeroStretch
+	fs := vfs.NewMem()
+	var places []int
+	for _, around := range []int{1, headerSize, zeroStretch, 2 * zeroStretch, windowSize, size - headerSize} {
+		for at := max(1, around-2*headerSize); at <= min(around+2*headerSize, size-headerSize); at++ {
+			places = append(places, at)
+		}
+	}
+	for _, at := range places {
+		content := make([]byte, size)
+		copy(content[at:], mark)
+		must(t, vfs.WriteFile(fs, "f", content))
+		f, err := fs.Open("f")
+		must(t, err)
+		s := scanner{f: f, id: id, limit: size}
+		if found, err := s.evidence(7); !found || err != nil {
+			t.Fatalf("at %d: %v, %v", at, found, err)
+		}
+		s = scanner{f: f, id: id, limit: size}
+		if found, err := s.evidence(8); found || err != nil {
+			t.Fatalf("at %d, of a record that was not durable: %v, %v", at, found, err)
+		}
+		must(t, f.Close())
+	}
+}

@@ -42,11 +42,11 @@ func (p *Pin) Advance(from uint64) {
 }
 
 // Lost tells whether records that the pin was to keep are gone, because
-// keeping them would have taken more than Options.PinBytes.
+// keeping them would have taken more than Options.PinBytes, or because the log is closed or has failed.
 func (p *Pin) Lost() bool {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
-	return p.lost
+	return p.lost || p.l.mu.err != nil
 }
 
 // Close lets go what only this pin kept. A second Close does nothing.
@@ -59,6 +59,34 @@ func (p *Pin) Close() {
 	if open {
 		p.l.Release(released)
 	}
+}
+
+// Full tells whether nothing is written at the moment because the disk is full.
+func (l *Log) Full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.full != nil
+}
+
+// Behind estimates how many bytes of the log, as far as it is written, come behind sequence number seq: within a
+// segment, records are taken to be of the same size. It is 0 only if there are none.
+func (l *Log) Behind(seq uint64) (bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.written.Load()
+	if seq >= last {
+		return 0
+	}
+	for i := len(l.mu.segments) - 1; i >= 0 && seq < last; i-- {
+		s := l.mu.segments[i]
+		if s.first > last {
+			continue // nothing of it is written
+		}
+		part := float64(last-max(seq, s.first-1)) / float64(last-s.first+1)
+		bytes += int64(part * float64(s.end))
+		last = s.first - 1
+	}
+	return max(bytes, 1)
 }
 
 // keepLocked returns how many bytes of released segments must remain behind the

@@ -51,6 +51,13 @@ func (l *Log) NewReader(from uint64) (*Reader, error) {
 	return r, nil
 }
 
+// First returns the sequence number with which the log begins.
+func (l *Log) First() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.firstLocked()
+}
+
 // firstLocked returns the sequence number with which the log begins.
 func (l *Log) firstLocked() uint64 {
 	if len(l.mu.segments) == 0 {

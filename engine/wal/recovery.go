@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 
@@ -162,7 +163,10 @@ func (s *scanner) evidence(seq uint64) (found bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		for i := range len(b) - headerSize + 1 {
+		for i := 0; i < len(b)-headerSize+1; i++ {
+			if i += zeroHeaders(b[i:]); i >= len(b)-headerSize+1 {
+				break
+			}
 			// Cheap tests first: nearly all offsets end here.
 			synced := binary.LittleEndian.Uint64(b[i+24:])
 			if synced < seq || binary.LittleEndian.Uint64(b[i+16:]) <= synced {
@@ -175,6 +179,17 @@ func (s *scanner) evidence(seq uint64) (found bool, err error) {
 		off += int64(len(b) - headerSize + 1)
 	}
 	return false, nil
+}
+
+// zeroStretch is how many zeros are recognised at once: most of a segment that was not filled consists of them.
+const zeroStretch = 4 << 10
+
+// zeroHeaders returns at how many offsets, from the beginning of b on, there is no header because there are only zeros.
+func zeroHeaders(b []byte) (n int) {
+	for len(b)-n >= zeroStretch && b[n] == 0 && bytes.Equal(b[n:n+zeroStretch], zeros[:zeroStretch]) {
+		n += zeroStretch - headerSize + 1
+	}
+	return n
 }
 
 // cleanUp makes what was replayed durable, cuts what comes behind, and removes

@@ -573,6 +573,31 @@ func TestWaitAllocatesNothing(t *testing.T) {
 }
 
 // TestPin: a pin keeps segments that were released, up to its budget.
+// TestBehind estimates within a segment, and counts whole ones.
+func TestBehind(t *testing.T) {
+	o := Options{FS: vfs.NewMem(), SegmentSize: 16 << 10, KeepBytes: 1 << 30, Ack: AckWritten}
+	l, _ := open(t, o, 0)
+	if n := l.Behind(0); n != 0 {
+		t.Errorf("an empty log has %d bytes", n)
+	}
+	for seq := uint64(1); seq <= 100; seq++ {
+		add(t, l, record(seq, 1, 1000))
+	}
+	must(t, l.Wait(100))
+	for seq := uint64(0); seq <= 101; seq++ {
+		want := int64(1000 * (100 - min(seq, 100)))
+		if n := l.Behind(seq); n < want || n > want+want/5+1500 || seq >= 100 && n != 0 || seq < 100 && n == 0 {
+			t.Errorf("behind %d come %d bytes, want about %d", seq, n, want)
+		}
+	}
+	p, err := l.Pin(50)
+	must(t, err)
+	must(t, l.Close())
+	if !p.Lost() {
+		t.Error("a pin of a log that is closed keeps something")
+	}
+}
+
 func TestPin(t *testing.T) {
 	o := Options{FS: vfs.NewMem(), SegmentSize: 16 << 10, PinBytes: 100 << 10, Ack: AckWritten}
 	l, _ := open(t, o, 0)

@@ -1,6 +1,7 @@
 package zoo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 type Options struct {
 	Tick time.Duration // ZooKeeper's tickTime; sessions time out after 2 to 20 of it; 0 = 200ms
 	Dir  string        // parent of the temporary directory; "" = the system's
+	Host string        // address of this machine that the servers listen at; "" = 127.0.0.1
 }
 
 const (
@@ -40,30 +42,31 @@ func Start(n int, o Options) (*Ensemble, error) {
 	if o.Tick == 0 {
 		o.Tick = 200 * time.Millisecond
 	}
+	o.Host = cmp.Or(o.Host, "127.0.0.1")
 	dir, err := os.MkdirTemp(o.Dir, "zoo-")
 	if err != nil {
 		return nil, err
 	}
 	e := &Ensemble{dir: dir}
-	if err := e.build(n, classpath, o.Tick); err != nil {
+	if err := e.build(n, classpath, o); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-func (e *Ensemble) build(n int, classpath string, tick time.Duration) error {
-	ports, err := freePorts(3 * n)
+func (e *Ensemble) build(n int, classpath string, o Options) error {
+	ports, err := freePorts(o.Host, 3*n)
 	if err != nil {
 		return err
 	}
 	for i := range n {
 		e.servers = append(e.servers, &Server{
-			id: i + 1, dir: filepath.Join(e.dir, fmt.Sprint(i+1)), classpath: classpath,
+			id: i + 1, dir: filepath.Join(e.dir, fmt.Sprint(i+1)), classpath: classpath, host: o.Host,
 			client: ports[3*i], quorum: ports[3*i+1], election: ports[3*i+2],
 		})
 	}
 	for _, s := range e.servers {
-		if err := s.configure(e.servers, tick); err != nil {
+		if err := s.configure(e.servers, o.Tick); err != nil {
 			return err
 		}
 	}
@@ -144,10 +147,10 @@ func (e *Ensemble) Close() error {
 	return os.RemoveAll(e.dir)
 }
 
-// freePorts returns ports of the loopback interface that nobody has at the moment.
-func freePorts(n int) (ports []int, err error) {
+// freePorts returns ports of an address that nobody has at the moment.
+func freePorts(host string, n int) (ports []int, err error) {
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			return nil, err
 		}

@@ -38,6 +38,7 @@ type Server struct {
 	id                       int
 	dir                      string
 	classpath                string
+	host                     string
 	client, quorum, election int // ports
 
 	log     logBuffer
@@ -51,11 +52,11 @@ func (s *Server) configure(all []*Server, tick time.Duration) error {
 	// The limits are counted in ticks. They are long, because a busy machine that lets a server
 	// wait for a second must not look like a broken one.
 	fmt.Fprintf(&b, "tickTime=%d\ninitLimit=%d\nsyncLimit=%d\n", tick.Milliseconds(), 20*time.Second/tick, 2*time.Second/tick)
-	fmt.Fprintf(&b, "dataDir=%s\nclientPort=%d\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n", s.dir, s.client)
+	fmt.Fprintf(&b, "dataDir=%s\nclientPort=%d\nclientPortAddress=%s\nmaxClientCnxns=0\n", s.dir, s.client, s.host)
 	fmt.Fprintf(&b, "admin.enableServer=false\n4lw.commands.whitelist=ruok,srvr\n")
 	if len(all) > 1 {
 		for _, o := range all {
-			fmt.Fprintf(&b, "server.%d=127.0.0.1:%d:%d\n", o.id, o.quorum, o.election)
+			fmt.Fprintf(&b, "server.%d=%s:%d:%d\n", o.id, o.host, o.quorum, o.election)
 		}
 	}
 	return errors.Join(
@@ -66,7 +67,7 @@ func (s *Server) configure(all []*Server, tick time.Duration) error {
 }
 
 // Addr is the address for clients, host:port.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.client)) }
+func (s *Server) Addr() string { return net.JoinHostPort(s.host, strconv.Itoa(s.client)) }
 
 // Pid is the process id; 0 when the server has not been started.
 func (s *Server) Pid() int {

@@ -218,7 +218,7 @@ func testFullSync(t *testing.T, fs vfs.FS) {
 	})
 	term, err := stream.Resume(ctx, fc, db, 7)
 	must(t, err)
-	both.Go(func() { _ = stream.NewReceiver(db, fc, term).Run(ctx) })
+	both.Go(func() { _ = stream.NewReceiver(db, fc, term, stream.ReceiverOptions{}).Run(ctx) })
 	s := <-answered
 	eventually(t, "the follower is there", func() bool { return s.Progress().Acked.Written == w.leader.Last() })
 	cancel()

@@ -17,6 +17,7 @@ import (
 type Conn struct {
 	o    Options
 	nc   net.Conn
+	raw  net.Conn // nc, or what TLS runs over. To close that does not wait for a peer that takes nothing
 	peer Peer
 	in   decoder // owned by Receive
 
@@ -96,21 +97,21 @@ func establish(ctx context.Context, nc net.Conn, o Options, words string, shake 
 		nc = t
 	}
 	s, err := shake(nc)
-	if e := done(); err == nil {
-		err = e
+	if e := done(); err == nil || ctx.Err() != nil { // else what ctx did to the connection would be the reason
+		err = errors.Join(e, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return newConn(nc, o, &s, words), nil
+	return newConn(nc, raw, o, &s, words), nil
 }
 
-func newConn(nc net.Conn, o Options, s *session, words string) *Conn {
+func newConn(nc, raw net.Conn, o Options, s *session, words string) *Conn {
 	other := acceptorWords
 	if words == acceptorWords {
 		other = dialerWords
 	}
-	c := &Conn{o: o, nc: nc, peer: s.peer, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Conn{o: o, nc: nc, raw: raw, peer: s.peer, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	c.in = decoder{r: patientReader{c}, max: o.MaxFrame, seal: newSealer(s, other)}
 	c.mu.seal = newSealer(s, words)
 	c.mu.moved.L = &c.mu
@@ -314,7 +315,7 @@ func (c *Conn) failLocked(err error) {
 	c.mu.err = err
 	close(c.done)
 	c.mu.moved.Broadcast()
-	if e := c.nc.Close(); e != nil {
+	if e := c.raw.Close(); e != nil {
 		c.mu.err = errors.Join(err, e)
 	}
 }

@@ -426,12 +426,30 @@ func TestHostileBytes(t *testing.T) {
 	}
 }
 
+// TestDialEndsWithItsContext ends it before the connection is made, and within the handshake.
 func TestDialEndsWithItsContext(t *testing.T) {
-	nl, err := net.Listen("tcp", "127.0.0.1:0") // the handshake is never answered
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer nl.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	go cancel()
+	var peer sync.WaitGroup
+	peer.Go(func() { // it never answers
+		nc, err := nl.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer nc.Close()
+		if _, err := nc.Read(make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		_, _ = io.Copy(io.Discard, nc)
+	})
+	if _, err := Dial(ctx, "tcp", nl.Addr().String(), "", "", options("a")); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	peer.Wait()
 	if _, err := Dial(ctx, "tcp", nl.Addr().String(), "", "", options("a")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

@@ -86,11 +86,17 @@ func (n *Node) grace() (d time.Duration) {
 
 // mayBegin reports whether this node may be the first leader of a cluster. A
 // log that once had a leader belongs to a cluster whose /state was
-// lost; that is for a human to decide. Of several nodes the one that has data leads.
+// lost; that is for a human to decide. Of several nodes the one that has data leads; whoever founded the cluster
+// may have some, and must have been heard.
 func (n *Node) mayBegin() bool {
 	end := n.history.end()
 	if end.Epoch > 0 {
 		return false
+	}
+	for _, m := range n.state.ISR {
+		if p := n.peer(m.Node); p != nil && p.askedAt == never {
+			return false
+		}
 	}
 	for _, p := range n.peers {
 		if p.askedAt > never && end.Less(p.last) {

@@ -60,8 +60,9 @@
 // may have led on acknowledgements which this one has forgotten. The one
 // exception is Resign, whose sender has given up its lease.
 //
-// First start. When there is no /state, the nodes ask each other; the one with the
-// longest log claims, and the others join it. A log that had leaders
+// First start. While nobody has claimed, the nodes ask each other; the one with the
+// longest log claims, and the others join it. Nobody does before the founder of the cluster, which /state names, was
+// heard: it is the one that may bring data, and its data would be dropped. A log that had leaders
 // never does: then /state was lost, and a new cluster would swallow the old one.
 // That a node with data of its own joins a cluster is refused by the runtime (another cluster's id).
 //
@@ -80,12 +81,16 @@
 // it keeps next to the log:
 //
 //	no data                                            a new lineage, durable before New
-//	begun full sync that did not end                   the same, and the data removed
+//	begun full sync that did not end                   the same; the data stays, see below
 //	orderly end of the last process, or same boot id,  as it was
 //	or AckSynced was on all the time
 //	otherwise                                          one more tear, durable before New
 //
 // A log whose fsync failed counts as the last case.
+//
+// What a full sync that did not end has left is the old store or the new one, never a mixture. Either is
+// a log like any other, of positions that name records, and its lineage is in nobody's ISR: it joins, and is continued,
+// cut or replaced. To remove it would gain nothing.
 //
 // Links deliver messages between two nodes in order, or lose them and call Disconnected. They may nevertheless repeat and
 // delay. Beacons and acknowledgements must not wait behind log records. A stream reads the log from

@@ -31,11 +31,12 @@ func (n *Node) tickFollower() {
 	n.maybeClaim()
 }
 
-// tickLeaving reports whether the node is gone.
+// tickLeaving reports whether the node is gone. Of a leader that is silent for so long that somebody else could have claimed
+// twice nothing can be hoped for.
 func (n *Node) tickLeaving() bool {
 	m, ok := n.state.member(n.cfg.Node)
 	in := ok && m.Log == n.log || n.follow.session != 0 && !n.reread // it may have been added just now
-	if !in || n.now >= n.deadline {
+	if !in || n.now >= n.deadline || n.since(n.follow.heard, 2*n.cfg.Grace) {
 		n.leave()
 		return true
 	}
@@ -79,6 +80,13 @@ func (n *Node) beacon(m Message) {
 	n.leaderCommit(m.Commit)
 	n.acknowledge(m.At)
 	n.join()
+}
+
+// Receiving says that something of the leader's stream has come, be it a part of a record: a stream that takes long for a
+// large one is not stuck.
+func (n *Node) Receiving(now int64) {
+	n.begin(now)
+	n.follow.progress = n.now
 }
 
 // leaderCommit takes note of the leader's commit position. It says something

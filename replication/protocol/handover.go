@@ -3,6 +3,8 @@ package protocol
 // A leader that leaves takes no more commands, waits until all it has appended
 // is committed, and asks the best follower to claim at once: the grace that a
 // claim otherwise waits for protects a lease that this leader has given up by then.
+// A follower that leaves too does not claim but says Leave: then the leader takes it out of the ISR and asks
+// another one. The last one left simply goes.
 
 // tickDraining reports whether the node leads no more.
 func (n *Node) tickDraining() bool {

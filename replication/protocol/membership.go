@@ -50,7 +50,8 @@ func (n *Node) mustLeave(s *session) bool {
 	case n.since(max(s.beaconAt, n.lead.began), n.cfg.Silence):
 		return true
 	}
-	return s.acked < n.history.last && n.since(max(s.caughtUp, n.lead.began), n.cfg.Lag)
+	// What this node has not written itself nobody else can have: if its disk is broken, that is no reason to send them away.
+	return s.acked < n.written && n.since(max(s.caughtUp, n.lead.began), n.cfg.Lag)
 }
 
 // keepsUp reports whether a node that is not in the ISR should be.

@@ -145,6 +145,10 @@ func (n *Node) Tick(now int64) []Action {
 		n.tickClaim()
 	case Leader:
 		n.tickLeader()
+	case Stopping:
+		if n.leaving && n.now >= n.deadline { // a disk that hangs may never say that it has stopped
+			n.leave()
+		}
 	case Resigned:
 		n.tickResigned()
 	}
@@ -439,10 +443,16 @@ func (n *Node) SetSettings(now int64, s Settings) []Action {
 }
 
 // Shutdown makes the node leave within limit: a leader hands over, a
-// member of the ISR has itself taken out. Ends with the action Left.
+// member of the ISR has itself taken out. Ends with the action Left. Called again it can only
+// shorten the time. With no time at all a leader gives its lease up and asks whom it has heard last to claim, whether or
+// not that one has all of the log: all that is committed it has.
 func (n *Node) Shutdown(now int64, limit time.Duration) []Action {
 	n.begin(now)
-	if n.leaving || n.role == Gone {
+	if n.role == Gone {
+		return n.out
+	}
+	if n.leaving {
+		n.deadline = min(n.deadline, n.after(limit))
 		return n.out
 	}
 	n.leaving, n.deadline, n.readAt = true, n.after(limit), never

@@ -6,6 +6,14 @@ import (
 	"time"
 )
 
+// testConfig is that of a small and fast cluster.
+func testConfig(node string) Config {
+	return Config{
+		Node: node, Incarnation: "1", Beacon: 10 * time.Millisecond, Silence: 30 * time.Millisecond,
+		Lag: 50 * time.Millisecond, Lease: 45 * time.Millisecond, Grace: 50 * time.Millisecond,
+	}
+}
+
 // TestGarbage feeds a node what no correct cluster sends: it must not panic, and it must
 // keep what it has committed.
 func TestGarbage(t *testing.T) {
@@ -22,11 +30,7 @@ func TestGarbage(t *testing.T) {
 			}
 			return s
 		}
-		cfg := Config{
-			Node: "a", Incarnation: "1", Beacon: 10 * time.Millisecond, Silence: 30 * time.Millisecond,
-			Lag: 50 * time.Millisecond, Lease: 45 * time.Millisecond, Grace: 50 * time.Millisecond,
-		}
-		n, err := New(0, cfg, Log{ID: LogID{1, 0}, Base: Position{1, 2}, Epochs: []EpochStart{{1, 3}, {2, 5}}, Last: 8, Committed: 4})
+		n, err := New(0, testConfig("a"), Log{ID: LogID{1, 0}, Base: Position{1, 2}, Epochs: []EpochStart{{1, 3}, {2, 5}}, Last: 8, Committed: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,6 +68,66 @@ func TestGarbage(t *testing.T) {
 				}
 			}
 			n.Status(now)
+		}
+	}
+}
+
+// TestFounder: nobody begins a cluster before its founder was heard, who may bring data.
+func TestFounder(t *testing.T) {
+	n, err := New(0, testConfig("b"), Log{ID: LogID{2, 0}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	founded := State{ISR: []Member{{Node: "a"}}}
+	n.StateRead(0, founded, 0)
+	now := int64(0)
+	claims := func() bool {
+		for end := now + 500*ms; now < end; now += 5 * ms {
+			for _, a := range n.Tick(now) {
+				if a.Do == Claim {
+					return true
+				}
+			}
+			n.StateRead(now, founded, 0)
+		}
+		return false
+	}
+	answer := func(last Position) {
+		n.Received(now, "a", Message{Kind: Standing, Reply: true, At: now, Incarnation: "1", Log: LogID{1, 0}, Last: last})
+	}
+	if claims() {
+		t.Error("it claims before it has heard of the founder")
+	}
+	answer(Position{0, 5})
+	if claims() {
+		t.Error("it claims although the founder has data")
+	}
+	answer(Position{})
+	if !claims() {
+		t.Error("it does not claim though it may")
+	}
+}
+
+// TestReceiving: a stream that takes long for one record is stuck only if nothing comes.
+func TestReceiving(t *testing.T) {
+	for _, comes := range []bool{false, true} {
+		n, err := New(0, testConfig("a"), Log{ID: LogID{1, 0}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.StateRead(0, State{Epoch: 1, Leader: "b", Incarnation: "1", ISR: []Member{{"b", LogID{2, 0}}, {"a", LogID{1, 0}}}}, 1)
+		n.Received(0, "b", Message{Kind: Answer, Epoch: 1, Session: 7, Log: LogID{1, 0}})
+		if n.Session() != 7 {
+			t.Fatal("no session")
+		}
+		for now := int64(0); now < 500*ms; now += 10 * ms {
+			if comes {
+				n.Receiving(now)
+			}
+			n.Received(now, "b", Message{Kind: Beacon, Epoch: 1, Session: 7, At: now, Seq: 5})
+		}
+		if (n.Session() == 7) != comes {
+			t.Errorf("something comes: %v, session %d", comes, n.Session())
 		}
 	}
 }

@@ -116,6 +116,64 @@ func TestKeeperDown(t *testing.T) {
 	}
 }
 
+// TestAllLeave shuts all nodes down, the followers just when the leader has asked one of them to claim: nobody waits for
+// anybody who will not answer.
+func TestAllLeave(t *testing.T) {
+	w := quiet(t, 3, Settings{})
+	old := w.leader()
+	for _, n := range w.nodes {
+		n.removed = true
+	}
+	old.shutdown()
+	w.until(t, "it has resigned", 50*ms, func() bool { return old.core.role == Resigned })
+	for _, n := range w.nodes {
+		if n != old {
+			n.shutdown()
+		}
+	}
+	took := w.until(t, "all have left", 40*ms, func() bool {
+		return !w.nodes[0].up && !w.nodes[1].up && !w.nodes[2].up
+	})
+	t.Logf("all left in %v", time.Duration(took))
+}
+
+// TestLeaveWithoutLeader shuts a follower down whose leader has died, with nobody else to take over.
+func TestLeaveWithoutLeader(t *testing.T) {
+	w := quiet(t, 2, Settings{})
+	old := w.leader()
+	old.kill()
+	n := w.nodes[1-old.id]
+	n.removed = true
+	n.run(n.core.Shutdown(n.clock(), time.Minute))
+	w.until(t, "it has left", 4*int64(w.set.cfg.Grace), func() bool { return !n.up })
+}
+
+// TestBrokenDisk has a leader leave whose disk hangs: another node leads at once, and both followers stay in sync.
+func TestBrokenDisk(t *testing.T) {
+	w := quiet(t, 3, Settings{MinReplicas: 1})
+	old := w.leader()
+	old.removed, old.stalledUntil = true, 1<<60
+	w.until(t, "it appends what it does not write", 20*ms, func() bool { return len(old.io) > 0 })
+	old.run(old.core.Shutdown(old.clock(), 0))
+	took := w.until(t, "a new leader acknowledges", int64(w.set.cfg.Grace), func() bool { return w.leader() != old && w.leader().serves() })
+	t.Logf("another node leads after %v", time.Duration(took))
+	if len(w.zk.state.ISR) != 2 || old.up {
+		t.Errorf("it is up: %v, state %+v", old.up, w.zk.state)
+	}
+}
+
+// TestBrokenDiskDeposed: a leader that was deposed leaves in time, though its disk never says that it has stopped.
+func TestBrokenDiskDeposed(t *testing.T) {
+	w := quiet(t, 3, Settings{})
+	old := w.leader()
+	old.removed, old.stalledUntil = true, 1<<60
+	w.until(t, "it appends what it does not write", 20*ms, func() bool { return len(old.io) > 0 })
+	old.pausedUntil = w.now + 200*ms
+	w.until(t, "another node leads, and it knows", 400*ms, func() bool { return old.core.role == Stopping })
+	old.run(old.core.Shutdown(old.clock(), 50*time.Millisecond))
+	w.until(t, "it has left", 70*ms, func() bool { return !old.up })
+}
+
 // TestRollingRestart restarts each node in turn, the leader included.
 func TestRollingRestart(t *testing.T) {
 	w := quiet(t, 3, Settings{MinReplicas: 1})

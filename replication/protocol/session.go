@@ -16,7 +16,7 @@ type session struct {
 	acked uint64 // in that log; in entry while there was no Join
 
 	beaconAt int64 // our clock when the newest beacon was sent that it has acknowledged
-	markAt   int64 // our clock when our log ended with markSeq
+	markAt   int64 // our clock when our log was written up to markSeq
 	markSeq  uint64
 	caughtUp int64 // it has all that our log had then
 	outUntil int64 // must not be in the ISR until then: it leaves, or cannot be served from our log
@@ -39,6 +39,9 @@ func (n *Node) fromFollower(from string, m Message) {
 	case Join:
 		n.joined(p, m)
 	case Leave:
+		if n.role == Resigned {
+			n.role = Leader // whoever was to claim leaves too. Without a lease this is still the leader of the epoch
+		}
 		n.exclude(&p.follow)
 	}
 }
@@ -56,7 +59,7 @@ func (n *Node) ack(p *peer, m Message) {
 		s.acked = max(s.acked, m.Seq)
 		if s.acked >= s.markSeq {
 			s.caughtUp = s.markAt
-			s.markSeq, s.markAt = n.history.last, n.now
+			s.markSeq, s.markAt = n.written, n.now
 		}
 		n.advance()
 		if s.entering {
@@ -93,7 +96,7 @@ func (n *Node) joined(p *peer, m Message) {
 	case ok && point == m.Last:
 		n.lead.sessions++
 		s.id, a.Session = n.lead.sessions, n.lead.sessions
-		s.markSeq, s.markAt = n.history.last, n.now
+		s.markSeq, s.markAt = n.written, n.now
 		if !s.counts() {
 			s.caughtUp = never
 		}

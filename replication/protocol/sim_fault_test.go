@@ -19,6 +19,8 @@ const (
 	faultWipe
 	faultShutdown
 	faultRemove
+	faultStall  // the disk hangs
+	faultBroken // it hangs, and the runtime notices
 	numFaults
 )
 
@@ -93,6 +95,14 @@ func (w *world) inflict(kind int, n, m *simNode, d int64, rng *rand.Rand) {
 		for i := range w.zk.down {
 			w.zk.down[i] = w.now + d
 		}
+	case faultStall:
+		n.stalledUntil = max(n.stalledUntil, w.now+d)
+	case faultBroken:
+		if n.up && n.pausedUntil <= w.now {
+			n.stalledUntil = w.now + 10*d
+			w.tracef("%s: its disk is broken", n.name)
+			n.run(n.core.Shutdown(n.clock(), 0))
+		}
 	case faultShutdown, faultRemove:
 		if n.up && n.pausedUntil <= w.now {
 			n.removed = n.removed || kind == faultRemove
@@ -148,7 +158,7 @@ func (w *world) heal() {
 		}
 	}
 	for _, n := range w.nodes {
-		n.pausedUntil = min(n.pausedUntil, w.now)
+		n.pausedUntil, n.stalledUntil = min(n.pausedUntil, w.now), min(n.stalledUntil, w.now)
 		if n.removed && (w.zk.state.Epoch == 0 || n.up || present <= w.set.cfg.MinReplicas) {
 			n.removed = false
 		}

@@ -25,6 +25,8 @@ type simNode struct {
 	pausedUntil int64
 	removed     bool
 
+	stalledUntil int64 // the disk does nothing
+
 	// The process.
 	up       bool
 	gen      uint32
@@ -221,6 +223,10 @@ func (n *simNode) ioDelay() int64 {
 // ioDone finishes the oldest work.
 func (n *simNode) ioDone() {
 	w := n.w
+	if n.stalledUntil > w.now {
+		w.post(min(n.stalledUntil-w.now, 5*ms), event{kind: evIO, node: n.id, gen: n.gen})
+		return
+	}
 	op := n.io[0]
 	n.io = n.io[:copy(n.io, n.io[1:])]
 	if len(n.io) > 0 {
@@ -241,8 +247,9 @@ func (n *simNode) ioDone() {
 		n.run(n.core.Truncated(n.clock(), uint64(op.seq)))
 	case ioStop:
 		n.run(n.core.Stopped(n.clock(), uint64(len(n.log))))
-	case ioWipe:
-		n.clearDisk(false)
+	case ioWipe: // what is there stays until there is something else, under another name
+		w.nextLin++
+		n.lineage, n.tears = w.nextLin, 0
 		w.post(w.between(ms, 20*ms), event{kind: evFullSync, node: n.id, gen: n.gen, a: int64(op.node)})
 	}
 	w.check.logChanged(n)
@@ -260,6 +267,7 @@ func (n *simNode) clearDisk(keepIdentity bool) {
 func (n *simNode) fullSynced(e *event) {
 	w := n.w
 	src := w.nodes[e.a]
+	n.clearDisk(true)
 	if src.up && w.net.down[src.id][n.id] == 0 && src.pausedUntil <= w.now && src != n && src.commit > 0 {
 		n.log = append(n.log[:0], src.log[:src.commit]...)
 		n.base, n.synced, n.flushed, n.commit = src.commit, src.commit, src.commit, src.commit
@@ -271,7 +279,7 @@ func (n *simNode) fullSynced(e *event) {
 }
 
 func (n *simNode) fsync() {
-	if n.synced < len(n.log) {
+	if n.synced < len(n.log) && n.stalledUntil <= n.w.now {
 		n.synced = len(n.log)
 		n.run(n.core.Synced(n.clock(), uint64(n.synced)))
 	}
@@ -317,7 +325,7 @@ func (n *simNode) stop() {
 	n.gen++
 	n.io, n.pending = n.io[:0], n.pending[:0]
 	n.serving, n.open = false, false
-	n.pausedUntil = 0
+	n.pausedUntil, n.stalledUntil = 0, 0
 }
 
 func (n *simNode) kill() {

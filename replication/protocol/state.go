@@ -26,7 +26,7 @@ type State struct {
 	Epoch       uint64 // 0: no node ever led
 	Leader      string
 	Incarnation string   // of the leader: its process, not its node
-	ISR         []Member // each has every committed record, or its log is gone; the leader is one of them
+	ISR         []Member // each has every committed record, or its log is gone; the leader is one of them; of epoch 0: who founded the cluster
 }
 
 // member returns the entry of a node.

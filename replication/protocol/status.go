@@ -22,6 +22,21 @@ type Status struct {
 	LeaderHeard time.Duration // since a follower heard a beacon
 }
 
+// Role returns what the node does, the newest epoch that it knows, and who leads it ("" = unknown).
+func (n *Node) Role() (role Role, epoch uint64, leader string) { return n.role, n.epoch, n.leader }
+
+// Last returns the position of the last record that the core knows of.
+func (n *Node) Last() Position { return n.history.end() }
+
+// Session returns the agreement under which the records of the leader may be appended; 0: there is none. It changes only
+// within a call of another method.
+func (n *Node) Session() uint64 {
+	if n.role != Follower || n.follow.busy {
+		return 0
+	}
+	return n.follow.session
+}
+
 // FollowerStatus is another node as its leader sees it.
 type FollowerStatus struct {
 	Node     string

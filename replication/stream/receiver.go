@@ -13,9 +13,21 @@ import (
 	"github.com/gtinside/corecache/replication/link"
 )
 
-// Receiver applies what a leader sends to a store whose log has been through Resume, and which was
+// ReceiverOptions are for an owner who decides about each record. Zero values mean the default, given in parentheses.
+type ReceiverOptions struct {
+	// Apply applies a record (DB.ApplyRecord). An error ends Run.
+	Apply func(wal.Record) error
+	// Arriving, if set, is called when something has come, be it a part of a record.
+	Arriving func()
+	// Committed is told what the leader has committed, which may be beyond what was applied
+	// (DB.SetCommitted of what was).
+	Committed func(seq uint64)
+}
+
+// Receiver applies what a leader sends to a store whose log has been through Resume, or is known otherwise to agree with the leader's, and which was
 // opened with Options.ExternalCommit. Nobody else may write to the store.
 type Receiver struct {
+	o    ReceiverOptions
 	db   *engine.DB
 	conn *link.Conn
 	term uint64
@@ -31,8 +43,11 @@ type Receiver struct {
 }
 
 // NewReceiver prepares to receive from the leader of a term.
-func NewReceiver(db *engine.DB, conn *link.Conn, term uint64) *Receiver {
-	r := &Receiver{db: db, conn: conn, term: term, news: make(chan struct{}, 1)}
+func NewReceiver(db *engine.DB, conn *link.Conn, term uint64, o ReceiverOptions) *Receiver {
+	if o.Apply == nil {
+		o.Apply = db.ApplyRecord
+	}
+	r := &Receiver{o: o, db: db, conn: conn, term: term, news: make(chan struct{}, 1)}
 	r.applied.Store(db.Last())
 	return r
 }
@@ -74,6 +89,9 @@ func (r *Receiver) receive() error {
 		if err != nil {
 			return err
 		}
+		if r.o.Arriving != nil {
+			r.o.Arriving()
+		}
 		if len(b) < pieceHeader {
 			return fmt.Errorf("%w: type %d, %d bytes", ErrProtocol, typ, len(b))
 		}
@@ -113,7 +131,7 @@ func (r *Receiver) records(b []byte, large bool) error {
 			r.large, r.length = rec, length
 			return nil
 		}
-		if err := r.db.ApplyRecord(rec); err != nil {
+		if err := r.o.Apply(rec); err != nil {
 			return err
 		}
 		r.applied.Store(rec.Last())
@@ -134,7 +152,7 @@ func (r *Receiver) piece(b []byte) error {
 	}
 	rec := r.large
 	r.large = wal.Record{}
-	if err := r.db.ApplyRecord(rec); err != nil {
+	if err := r.o.Apply(rec); err != nil {
 		return err
 	}
 	r.applied.Store(rec.Last())
@@ -144,7 +162,11 @@ func (r *Receiver) piece(b []byte) error {
 
 // settle commits what the leader has committed, of what is here, and has it acknowledged.
 func (r *Receiver) settle() {
-	r.db.SetCommitted(min(r.heard.Load(), r.applied.Load()))
+	if r.o.Committed != nil {
+		r.o.Committed(r.heard.Load())
+	} else {
+		r.db.SetCommitted(min(r.heard.Load(), r.applied.Load()))
+	}
 	select {
 	case r.news <- struct{}{}:
 	default:

@@ -243,7 +243,8 @@ func (s *Sender) put(typ byte, parts ...[]byte) error {
 // sendLarge sends a record that does not fit into a frame, while the batch is empty.
 func (s *Sender) sendLarge(r wal.Record) error {
 	s.batch = appendRecordHeader(s.batch, r)
-	first := s.conn.MaxFrame() - len(s.batch)
+	size := min(max(s.o.Batch, 4<<10), s.conn.MaxFrame()) // so that the follower sees soon that something comes
+	first := size - len(s.batch)
 	s.last = r.Last()
 	s.sending(len(s.batch) + len(r.Payload))
 	s.told = s.carried
@@ -252,7 +253,7 @@ func (s *Sender) sendLarge(r wal.Record) error {
 	}
 	term := binary.LittleEndian.AppendUint64(s.batch[:0], s.term)
 	for rest := r.Payload[first:]; len(rest) > 0; {
-		n := min(len(rest), s.conn.MaxFrame()-pieceHeader)
+		n := min(len(rest), size-pieceHeader)
 		if err := s.put(framePiece, term, rest[:n]); err != nil {
 			return err
 		}

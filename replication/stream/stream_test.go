@@ -112,7 +112,7 @@ func (n *nodes) follow(leader, follower *engine.DB, term uint64, o SenderOptions
 		n.t.Fatalf("term %d, from %d after %d", got, a.from, follower.Last())
 	}
 	o.Pin = a.pin
-	s := &stream{results: make(chan error, 2), receiver: NewReceiver(follower, fc, term)}
+	s := &stream{results: make(chan error, 2), receiver: NewReceiver(follower, fc, term, ReceiverOptions{})}
 	s.sender, err = NewSender(leader, lc, term, a.from, o)
 	must(n.t, err)
 	ctx, cancel := context.WithCancel(n.t.Context())
@@ -378,7 +378,7 @@ func TestHostileFrames(t *testing.T) {
 			lc, fc, err := n.connect()
 			must(t, err)
 			done := make(chan error, 1)
-			go func() { done <- NewReceiver(db, fc, 5).Run(t.Context()) }()
+			go func() { done <- NewReceiver(db, fc, 5, ReceiverOptions{}).Run(t.Context()) }()
 			for _, f := range frames {
 				must(t, lc.Send(f.typ, f.b))
 			}

@@ -1,0 +1,55 @@
+package replication
+
+import (
+	"math"
+	"time"
+
+	"github.com/gtinside/corecache/replication/protocol"
+)
+
+// Status is what operators see. It is at most a few beats old.
+type Status struct {
+	protocol.Status
+	Now       int64               // when it was taken, on the clock of Until
+	Nodes     map[string]Endpoint // by id, all that were ever seen
+	Followers []Follower          // of a leader, in the order of protocol.Status.Followers
+	// What this node has given as a leader since it started: whole stores, and streams of the log.
+	FullSyncs, Streams uint64
+}
+
+// Endpoint is where a node is reached.
+type Endpoint struct{ Advertise, Peer string }
+
+// Follower is another node as its leader sees it.
+type Follower struct {
+	protocol.FollowerStatus
+	Behind int64 // bytes of the log that it has not acknowledged, about
+}
+
+// Lease returns for how long the lease lasts: negative if there is none, or none is needed.
+func (s *Status) Lease() time.Duration {
+	if !s.Serving || s.Until == math.MaxInt64 || s.Until < s.Now {
+		return -time.Millisecond
+	}
+	return time.Duration(s.Until - s.Now)
+}
+
+// Status does not block. It must not be modified.
+func (n *Node) Status() *Status {
+	if s := n.status.Load(); s != nil {
+		return s
+	}
+	return &Status{}
+}
+
+func (n *Node) showStatus() {
+	now := clock()
+	s := &Status{Status: n.core.Status(now), Now: now, Nodes: map[string]Endpoint{}, FullSyncs: n.fullSyncs.Load(), Streams: n.streamed.Load()}
+	for id, m := range n.known {
+		s.Nodes[id] = Endpoint{m.Advertise, m.Peer}
+	}
+	for _, f := range s.Status.Followers {
+		s.Followers = append(s.Followers, Follower{f, n.db.LogBehind(f.Acked)})
+	}
+	n.status.Store(s)
+}
