@@ -21,6 +21,8 @@ type relay struct {
 		conns  []net.Conn
 		limits [2]int // of the next connection: bytes to the leader, and from it; -1 = none
 		passed [2]int // of the connection made last
+		sinks  bool   // nothing reaches the leader any more
+		sunk   int    // bytes that did not
 	}
 }
 
@@ -87,11 +89,28 @@ func (r *relay) copy(to io.Writer, from io.Reader, limit, direction int) {
 		}
 		r.mu.Lock()
 		r.mu.passed[direction] += n
+		if r.mu.sinks && direction == 0 {
+			r.mu.sunk += n
+			n = 0
+		}
 		r.mu.Unlock()
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
 			return
 		}
 	}
+}
+
+// swallow keeps from the leader what is sent to it from now on.
+func (r *relay) swallow() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.sinks = true
+}
+
+func (r *relay) swallowed() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.sunk
 }
 
 // breakAll breaks all connections; the next one gets limits.
