@@ -38,6 +38,7 @@ func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool)
 		return waitTimeout
 	}
 	c.EndUnit(sess, c.Out)
+	sess.endsSoon.Store(false)
 	sess.Conn.Flush()
 	c.start = len(c.Out.Buf)
 	defer func() {

@@ -64,3 +64,38 @@ func testLeaderStops(t *testing.T, c *testCluster, lines []string, want string) 
 	c.lead("two")
 	asked.Wait()
 }
+
+// A node that stops while a command of one of its clients waits for the next leader lets it wait, and passes the reply on. A command that
+// may block for longer than anybody wants to wait ends at once.
+func TestNodeStopsWhileCommandsWait(t *testing.T) {
+	for _, loops := range []int{1, -1} {
+		t.Run(fmt.Sprint(loops), func(t *testing.T) {
+			c := newCluster(t)
+			c.loops = loops
+			follower := c.start("follower", nil)
+			c.start("leader", nil)
+			cl, blocked := follower.dial(), follower.dial()
+			cl.send("append k x")
+			blocked.send("wait 9 0")
+			eventually(t, "both wait", func() bool { return follower.proxy.waiting.Load() == 2 })
+			ended := make(chan struct{})
+			go func() {
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				defer cancel()
+				follower.front.Shutdown(ctx)
+				close(ended)
+			}()
+			if got, err := blocked.tryReply(); err == nil {
+				t.Errorf("a command that blocks: %q", got)
+			}
+			c.lead("leader")
+			if got := cl.reply(); got != ":1\r\n" {
+				t.Errorf("a command that waited: %q", got)
+			}
+			if got, err := cl.tryReply(); err == nil {
+				t.Errorf("the connection goes on: %q", got)
+			}
+			<-ended
+		})
+	}
+}
