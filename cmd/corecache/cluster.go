@@ -97,6 +97,16 @@ func clusterSecret(c *config.Config) string {
 	return c.String("requirepass")
 }
 
+// protectedFromNodes says when masterauth makes nodes know each other, and protected-mode keeps them out all the same: before a
+// connection has said anything, nobody can know whether it is a node's.
+func protectedFromNodes(c *config.Config) string {
+	if c.String("zookeeper") == "" || c.String("masterauth") == "" || c.String("requirepass") != "" || !c.Bool("protected-mode") {
+		return ""
+	}
+	return "masterauth is set and requirepass is not: protected-mode refuses the commands that nodes on other machines forward; " +
+		"set requirepass, or protected-mode no if clients may do without a password"
+}
+
 func clusterSettings(c *config.Config) protocol.Settings {
 	return protocol.Settings{MinReplicas: int(c.Int("min-replicas-to-write")), AckSynced: c.String("appendfsync") == "always"}
 }

@@ -155,6 +155,9 @@ func prepare(c *config.Config, log *logrus.Logger) {
 	for _, w := range c.Warnings() {
 		log.Warn(w)
 	}
+	if w := protectedFromNodes(c); w != "" {
+		log.Warn(w)
+	}
 	if lowered, err := fitFiles(c); err != nil {
 		log.WithError(err).Warn("limit of open files")
 	} else if lowered > 0 {
