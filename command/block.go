@@ -38,6 +38,7 @@ func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool)
 		return waitTimeout
 	}
 	c.EndUnit(sess, c.Out)
+	sess.endsSoon.Store(false)
 	sess.Conn.Flush()
 	c.start = len(c.Out.Buf)
 	defer func() {
@@ -55,7 +56,7 @@ func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool)
 	for {
 		var changed <-chan struct{}
 		if term != 0 && wake != nil && !c.staysHere() { // after a pause it is decided anew who executes the call
-			if changed = c.cluster.Changed(); c.cluster.Leads() != term && c.follows() {
+			if changed = c.cluster.Changed(); c.termOver(term) {
 				c.led = false // it had no effect
 				return waitDeposed
 			}
@@ -77,6 +78,13 @@ func (c *Call) waitFor(event <-chan struct{}, d time.Duration, wake <-chan bool)
 		}
 		return waitGone
 	}
+}
+
+// termOver reports whether the term in which the call began is over: another node leads, or this one again, in a later term. A leader
+// that only does not know for a moment whether it still leads goes on.
+func (c *Call) termOver(term uint64) bool {
+	now := c.cluster.Leads()
+	return now != term && (now != 0 || c.follows())
 }
 
 // refuseDeposed replies to a command that has waited in vain and had no effect: another node leads now. A node that has forwarded

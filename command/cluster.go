@@ -81,7 +81,7 @@ const (
 
 const (
 	// ErrNoLeader is the reply of a node that does not lead to a proxied session. The command was not executed, and none that comes
-	// behind it on this connection will be.
+	// behind it on this connection will be. It is also the last word of a node that stops, see Session.Dismiss.
 	ErrNoLeader = "NOLEADER this node does not lead"
 	// ErrNoLeaderExec is the same for EXEC.
 	ErrNoLeaderExec = "EXECABORT Transaction discarded because of: " + ErrNoLeader
@@ -103,6 +103,14 @@ func (c *Call) staysHere() bool {
 func (c *Call) goesAway() bool {
 	sess := c.Session
 	return c.cluster != nil && sess.unit.term == 0 && sess.origin.Load() == nil && !c.staysHere() && !c.readsReplica()
+}
+
+// Dismiss writes, behind the last reply of a session that ends because the front end stops, what the node behind a proxied session
+// needs to know: of what it has sent and got no reply to, nothing was executed or will be. For clients there is nothing to say.
+func (sess *Session) Dismiss(w *reply.Writer) {
+	if sess.origin.Load() != nil {
+		w.Error(ErrNoLeader)
+	}
 }
 
 // readsReplica reports whether READONLY lets the call read what this node has. Behind a command of the same pipeline that was

@@ -25,6 +25,7 @@ func (s *Server) forward(c *Call) {
 		s.monitors.feed(c)
 	}
 	sess.forwarded++
+	sess.blocksAway = sess.blocksAway || c.Cmd.waits
 	if r.Done != nil { // what follows depends on how this ends
 		sess.Conn.Yield()
 		s.exchange(sess, c.Out)
@@ -36,7 +37,8 @@ func (s *Server) forward(c *Call) {
 // exchange lets the leader answer what was forwarded.
 func (s *Server) exchange(sess *Session, w *reply.Writer) {
 	s.stats.forwarded.Add(sess.forwarded)
-	sess.forwarded = 0
+	sess.endsSoon.Store(!sess.blocksAway)
+	sess.forwarded, sess.blocksAway = 0, false
 	sess.up.Exchange(w)
 }
 

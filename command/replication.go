@@ -123,11 +123,11 @@ func (c *Call) waitFollowers(n int64, d time.Duration, count func(written, synce
 			left = d - time.Since(begin)
 		}
 		switch {
-		case have >= n, c.Txn != nil, d > 0 && left <= 0:
-			return have, true
-		case c.cluster.Leads() != term && c.follows():
+		case c.Txn == nil && c.termOver(term): // first: seq may be that of another write by now
 			c.refuseDeposed()
 			return 0, false
+		case have >= n, c.Txn != nil, d > 0 && left <= 0:
+			return have, true
 		}
 		switch c.wait(moved, left) {
 		case waitUnblocked:

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -110,6 +111,22 @@ func TestWaitForFollowers(t *testing.T) {
 	cl.leader.Store(&other)
 	cl.term.Store(0)
 	c.want("wait 3 0", "-"+ErrClusterDown+"this node has no proxy¦")
+}
+
+// In a later term of the same node the sequence number waited for may be that of another write.
+func TestWaitEndsWithItsTerm(t *testing.T) {
+	s, cl, c := newClusterServer(t)
+	c.want("set k v", "+OK¦")
+	go func() {
+		for s.clients.blocked.Load() == 0 && t.Context().Err() == nil {
+			runtime.Gosched()
+		}
+		cl.held.Store(8)
+		cl.term.Store(8)
+		cl.written.Store(1)
+		close(cl.moved)
+	}()
+	c.want("wait 1 0", "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)¦")
 }
 
 func TestInfoOfACluster(t *testing.T) {

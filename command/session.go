@@ -57,6 +57,7 @@ type Session struct {
 	up         Upstream // nil until the first command is forwarded
 	request    Request  // reused for each command that is
 	forwarded  int64    // commands in this unit
+	blocksAway bool     // one of them may block there
 	readOnly   bool     // READONLY
 	refused    bool     // proxied: a command was answered with ErrNoLeader
 	offer      *proxyOffer
@@ -87,6 +88,7 @@ type Session struct {
 	queuedBytes   atomic.Int64
 	watched       atomic.Int32
 	blocked       atomic.Bool
+	endsSoon      atomic.Bool // see EndsSoon
 	blocking      blocking
 
 	mu struct {
@@ -138,6 +140,10 @@ func (sess *Session) Closing() bool { return sess.closing || sess.killed.Load() 
 
 // CloseAfterReply makes the front end close the connection after the current unit's replies.
 func (sess *Session) CloseAfterReply() { sess.closing = true }
+
+// EndsSoon reports whether the session, if it waits with its replies flushed (Conn.Flush), does so for the next leader or a reply of
+// the leader, and not in a command that blocks. A front end that stops lets it get its reply. It may be called from any goroutine.
+func (sess *Session) EndsSoon() bool { return sess.endsSoon.Load() }
 
 // Dirty reports whether the session has writes of this unit that may not be committed
 // yet, so that it must read Latest to see its own writes.

@@ -31,6 +31,7 @@ type Command struct {
 	Deprecated string   // "2.6.12: `SET` with the `EX` argument": since and replacement
 
 	stays func(*Call) bool // instead of nodeLocal, where it depends on the call
+	waits bool             // it may block for as long as its client likes; also filled in from Flags
 	kind  RequestKind      // when it goes to another node; RequestWrite = RequestRead if that is what Flags say
 
 	// Filled in by newTable.
@@ -210,6 +211,7 @@ func adopt(row Command, parent *Command) *Command {
 		}
 	}
 	cmd.quick = cmd.Flags&Blocking == 0 && (cmd.Flags&Fast != 0 || cmd.Flags&Write != 0 && cmd.oneKey())
+	cmd.waits = cmd.waits || cmd.Flags&Blocking != 0
 	cmd.upper = strings.ToUpper(cmd.full)
 	cmd.Categories |= impliedCategories(cmd.Flags)
 	return cmd

@@ -187,6 +187,9 @@ func (p *parser) check() {
 	if c.Int("tls-port") != 0 && c.String("tls-auth-clients") != "no" && c.String("tls-ca-cert-file") == "" {
 		p.problem("tls-auth-clients", "'%s' needs tls-ca-cert-file (or set tls-auth-clients no)", c.String("tls-auth-clients"))
 	}
+	if c.Bool("tls-replication") && c.String("zookeeper") != "" && c.Int("tls-port") == 0 {
+		p.problem("tls-replication", "needs tls-port: that is where other nodes forward their clients' commands to")
+	}
 }
 
 // PortRange returns the ports of port-range; 0, 0 when it is not set.

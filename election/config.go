@@ -3,6 +3,8 @@ package election
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gtinside/corecache/config"
@@ -25,7 +27,7 @@ func OptionsFrom(c *config.Config) (o Options, clustered bool, err error) {
 		NodeID:  c.String("node-id"),
 	}
 	o.Servers, o.Chroot, problems[0] = ParseConnect(connect)
-	o.Advertise, problems[1] = Advertise(c.String("advertise"), c.List("bind"), int(c.Int("port")))
+	o.Advertise, problems[1] = advertised(c)
 	problems[2], problems[3] = checkAuth(o.Auth), checkNodeID(o.NodeID)
 	for i, name := range []string{"zookeeper", "advertise", "zookeeper-auth", "node-id"} {
 		if problems[i] != nil {
@@ -33,4 +35,18 @@ func OptionsFrom(c *config.Config) (o Options, clustered bool, err error) {
 		}
 	}
 	return o, true, errors.Join(problems[:]...)
+}
+
+// advertised is where other nodes forward commands to.
+func advertised(c *config.Config) (string, error) {
+	set, plain := c.String("advertise"), int(c.Int("port"))
+	if !c.Bool("tls-replication") {
+		return Advertise(set, c.List("bind"), plain)
+	}
+	port := int(c.Int("tls-port"))
+	addr, err := Advertise(set, c.List("bind"), port)
+	if err == nil && plain != port && strings.HasSuffix(addr, ":"+strconv.Itoa(plain)) {
+		return "", fmt.Errorf("'%s': the port is one without TLS; tls-replication wants that of TLS (tls-port, %d)", addr, port)
+	}
+	return addr, err
 }

@@ -35,6 +35,13 @@ func TestOptionsFrom(t *testing.T) {
 			t.Errorf("no %q in: %v", want, err)
 		}
 	}
+	overTLS := "zookeeper zk1\ntls-replication yes\ntls-port 7001\ntls-cert-file c\ntls-key-file k\ntls-auth-clients no\nport 7000\n"
+	if o, _, err := OptionsFrom(parse(overTLS)); err != nil || o.Advertise != "127.0.0.1:7001" {
+		t.Errorf("with tls-replication: %+v, %v", o, err)
+	}
+	if _, _, err := OptionsFrom(parse(overTLS + "advertise h:7000\n")); err == nil || !strings.Contains(err.Error(), "advertise: 'h:7000'") {
+		t.Errorf("a port without TLS: %v", err)
+	}
 	if strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("the password is said: %v", err)
 	}

@@ -237,7 +237,9 @@ func TestClusterDiskFails(t *testing.T) {
 			c.waitFor("another leader", func() bool { return first.ended() || !first.leads() })
 			l.flows(200)
 			t.Logf("with a failing disk: %s is %s, ended: %v%s", first.id, first.info("cluster_role"), first.ended(), l.errors())
-			first.kill()
+			if code := first.wait(); code != 1 { // a supervisor is to start it anew
+				t.Errorf("exit code %d", code)
+			}
 			first.dir = t.TempDir()
 			d.recover(c, first, l)
 		})

@@ -65,6 +65,9 @@ func (p *Proxy) Together(all []command.Upstream) {
 // sharedAttempt is the attempt of an exchange in a batch.
 func (x *exchange) sharedAttempt() error {
 	b, err := x.batch, x.batch.err
+	if b.spent { // so are these, even if the leader has no words for them any more
+		x.refused = refusedAt{x.next, len(x.w.Buf), x.spliced}
+	}
 	if err == nil {
 		b.err = errAbandoned // should reading end in a panic, nobody else reads on
 		x.conn = b.c

@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +23,8 @@ type relay struct {
 		conns  []net.Conn
 		limits [2]int // of the next connection: bytes to the leader, and from it; -1 = none
 		passed [2]int // of the connection made last
+		sinks  bool   // nothing reaches the leader any more
+		sunk   int    // bytes that did not
 	}
 }
 
@@ -29,6 +33,10 @@ func newRelay(t testing.TB, to string) *relay {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return relayFrom(t, ln, to)
+}
+
+func relayFrom(t testing.TB, ln net.Listener, to string) *relay {
 	r := &relay{t: t, ln: ln, to: to}
 	r.mu.limits = [2]int{-1, -1}
 	var served sync.WaitGroup
@@ -87,11 +95,28 @@ func (r *relay) copy(to io.Writer, from io.Reader, limit, direction int) {
 		}
 		r.mu.Lock()
 		r.mu.passed[direction] += n
+		if r.mu.sinks && direction == 0 {
+			r.mu.sunk += n
+			n = 0
+		}
 		r.mu.Unlock()
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
 			return
 		}
 	}
+}
+
+// swallow keeps from the leader what is sent to it from now on.
+func (r *relay) swallow() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.sinks = true
+}
+
+func (r *relay) swallowed() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.sunk
 }
 
 // breakAll breaks all connections; the next one gets limits.
@@ -156,4 +181,49 @@ func TestConnectionBreaksAtEveryByte(t *testing.T) {
 	if counts[done] == 0 || counts[unknown] == 0 {
 		t.Error("nothing was tested")
 	}
+}
+
+// A connection that was closed while nobody used it is not used for a write, of which nobody would know what became. Nor is one with TLS.
+func TestIdleConnectionBreaks(t *testing.T) {
+	authority := httptest.NewUnstartedServer(nil)
+	authority.StartTLS()
+	defer authority.Close()
+	for _, encrypted := range []bool{false, true} {
+		t.Run(fmt.Sprint("TLS ", encrypted), func(t *testing.T) {
+			c := newCluster(t)
+			leader := c.start("leader", nil)
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var config *tls.Config
+			if encrypted {
+				ln = tls.NewListener(ln, authority.TLS)
+				config = &tls.Config{InsecureSkipVerify: true}
+			}
+			r := relayFrom(t, ln, leader.addr())
+			follower := c.start("follower", func(o *Options) { o.TLS = func() *tls.Config { return config } })
+			c.setAddr("leader", ln.Addr().String())
+			c.lead("leader")
+			cl := follower.dial()
+			for n := range 10 {
+				cl.want("append k x", fmt.Sprintf(":%d¦", n+1))
+				if n%2 == 0 {
+					made := r.made()
+					cl.want("strlen k", fmt.Sprintf(":%d¦", n+1))
+					if r.made() != made {
+						t.Error("the connection was not used again")
+					}
+				}
+				r.breakAll([2]int{-1, -1})
+			}
+		})
+	}
+}
+
+// made is how many connections there were since the last break.
+func (r *relay) made() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.mu.conns) / 2
 }

@@ -20,7 +20,6 @@ import (
 type connection struct {
 	net.Conn
 	raw       syscall.RawConn // of the socket
-	encrypted bool
 	id, addr  string          // of the leader
 	changed   <-chan struct{} // closed when somebody else may lead
 	databases int             // of the leader
@@ -153,7 +152,7 @@ func (p *Proxy) prepare(ctx context.Context, nc net.Conn, id, addr string) (*con
 		if err := tc.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}
-		c.Conn, c.encrypted = tc, true
+		c.Conn = tc
 	}
 	return c, c.introduce(p.o.Cluster.Self(), p.o.Secret())
 }
@@ -265,9 +264,9 @@ func (c *connection) serve(b []byte, sess *command.Session, name string, db, pro
 }
 
 // usable reports whether commands may be sent: the leader is still the same, and has neither closed the connection nor
-// sent something that nobody has asked for.
+// sent something that nobody has asked for. With TLS nothing else comes either: tickets come before the first reply.
 func (c *connection) usable(cluster command.Cluster) bool {
-	return !c.busy && c.current(cluster) && (c.encrypted || quiet(c.raw))
+	return !c.busy && c.current(cluster) && quiet(c.raw)
 }
 
 // current reports whether the connection leads to the leader, or nobody knows better.

@@ -30,7 +30,8 @@
 // # What a client can rely on
 //
 //   - A command that was not executed is sent again, until Options.Wait is over; then the reply is CLUSTERDOWN. A leader says
-//     that it did not execute one by NOLEADER, and from then on refuses all that come on that connection, so that the order stays.
+//     that it did not execute one by NOLEADER, and from then on refuses all that come on that connection, so that the order stays. One
+//     that stops says it, too, behind its last reply, before it closes the connection.
 //   - A read may have been executed or not: it is sent again, at most maxBreaks times; then the reply is TRYAGAIN.
 //   - A write that may have been executed is never sent again. The reply is UNKNOWN.
 //   - WATCH: when the connection which knows of it is lost, EXEC answers null.

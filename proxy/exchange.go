@@ -22,7 +22,8 @@ import (
 //	anything else              the client is told that the outcome is unknown
 //
 // A leader that does not lead any more says NOLEADER, to this request and to all behind it on that connection, so that the
-// order of a client's commands stays: they are sent again, from the first of them on.
+// order of a client's commands stays: they are sent again, from the first of them on. A leader that stops says it once more, in the place
+// of the next reply whichever that is, and closes the connection.
 //
 // # Watched keys
 //
@@ -498,12 +499,18 @@ func (x *exchange) one(e *entry) error {
 		x.answered(e, 0)
 		return nil
 	}
+	refused := false
 	for i := range e.injected + e.queued {
-		kind, _, err := x.read(discard)
-		if err != nil {
+		kind, head, err := x.read(discard)
+		switch {
+		case err != nil && refused:
+			x.refuse(e) // the rest of its replies does not come, as the leader has stopped
 			return err
-		}
-		if i < e.injected && kind == '-' {
+		case err != nil:
+			return err
+		case isRefusal(head):
+			refused = true
+		case i < e.injected && kind == '-':
 			return errProtocol
 		}
 	}
@@ -517,6 +524,9 @@ func (x *exchange) one(e *entry) error {
 	switch {
 	case err != nil && x.torn:
 		x.sess.Kill() // half a reply can not be taken back
+		return err
+	case err != nil && refused:
+		x.refuse(e)
 		return err
 	case err != nil:
 		x.w.Truncate(x.at)

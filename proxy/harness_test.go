@@ -33,6 +33,8 @@ type testCluster struct {
 	ks  *keyspace.Keyspace
 	log *logrus.Logger
 
+	loops int // resp.Address.Loops of nodes that are started
+
 	mu struct {
 		sync.Mutex
 		leader  string // "" = unknown
@@ -148,7 +150,7 @@ func (c *testCluster) start(id string, change func(*Options), words ...string) *
 	n.commands = command.New(command.Options{Config: cfg, Log: c.log, Version: "test", Cluster: view{c, id}, Proxy: n.proxy})
 	n.commands.Start()
 	n.front = resp.New(n.commands, resp.SettingsFrom(cfg), c.log)
-	if err := n.front.Listen(resp.Address{Bind: []string{"127.0.0.1"}, Port: -1}); err != nil {
+	if err := n.front.Listen(resp.Address{Bind: []string{"127.0.0.1"}, Port: -1, Loops: c.loops}); err != nil {
 		c.t.Fatal(err)
 	}
 	n.front.Start()

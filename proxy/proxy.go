@@ -98,8 +98,8 @@ func (p *Proxy) Close() {
 // calm is for how long no command has waited for a leader when Settle takes the next ones to find it at once.
 const calm = 50 * time.Millisecond
 
-// Settle returns when commands do not wait for a leader any more, at the latest when ctx ends: the front end, when it is shut
-// down, closes connections whose commands wait.
+// Settle returns when commands do not wait for a leader any more, at the latest when ctx ends. The front end is to be shut
+// down behind it: it lets commands that wait get their replies, but the first that comes after a change of the leader is the slowest.
 func (p *Proxy) Settle(ctx context.Context) {
 	tick := time.NewTicker(calm / 10)
 	defer tick.Stop()

@@ -152,9 +152,9 @@ func (c *client) isKilled() bool {
 }
 
 // interrupt makes a client that waits for its next request notice that the server
-// stops, and closes one that a command blocks.
+// stops, and closes one that a command blocks. One whose command ends soon gets its reply first.
 func (c *client) interrupt() {
-	if c.watcher.active.Load() {
+	if c.watcher.active.Load() && !c.sess.EndsSoon() {
 		c.Kill()
 		return
 	}

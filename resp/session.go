@@ -37,7 +37,17 @@ func (c *client) serve() {
 		for c.receive() && c.unit() {
 		}
 	}
+	c.dismiss()
 	c.linger()
+}
+
+// dismiss says that requests which have not been read yet are not executed any more, to those who want to know. Replies come
+// before: when one of them was lost, this is, too.
+func (c *client) dismiss() {
+	if c.server.stopped() && !c.isKilled() {
+		c.sess.Dismiss(&c.w)
+		_ = c.sendReplies() // an error ends the connection, and with it the session
+	}
 }
 
 // recovered keeps a mistake in this package from ending the process.

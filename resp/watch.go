@@ -17,17 +17,23 @@ type watcher struct {
 // begin starts watching, until end. Only the holder of the client calls the two.
 func (w *watcher) begin(c *client) {
 	if w.active.Load() {
+		w.mayWait(c)
 		return
 	}
 	w.stop.Store(false)
 	w.stopped = make(chan struct{})
 	w.active.Store(true)
-	if c.server.stopped() { // interrupt may have looked before active was set
-		c.Kill()
-	}
+	w.mayWait(c)
 	if c.sock == nil {
 		go w.run(c)
 	} else if hungUp(uintptr(c.fd)) { // the event loop has told before anybody wanted to know
+		c.Kill()
+	}
+}
+
+// mayWait closes the client when the server stops and its command blocks: interrupt may have looked before that was to be seen.
+func (w *watcher) mayWait(c *client) {
+	if c.server.stopped() && !c.sess.EndsSoon() {
 		c.Kill()
 	}
 }

@@ -61,7 +61,15 @@ func newCluster(c *config.Config, log *logrus.Logger, failed func(error), quiet 
 		return nil, err
 	}
 	cl := &cluster{c: c, log: log, node: node}
-	cl.proxy = proxy.New(proxy.Options{Cluster: node, Log: log, Secret: func() string { return clusterSecret(c) }})
+	forwardTLS := tlsConfig.Clone()
+	if forwardTLS != nil {
+		forwardTLS.MinVersion = tls.VersionTLS12 // tls-protocols of the leader decides
+	}
+	cl.proxy = proxy.New(proxy.Options{
+		Cluster: node, Log: log,
+		Secret: func() string { return clusterSecret(c) },
+		TLS:    func() *tls.Config { return forwardTLS },
+	})
 	return cl, nil
 }
 
@@ -89,11 +97,21 @@ func clusterSecret(c *config.Config) string {
 	return c.String("requirepass")
 }
 
+// protectedFromNodes says when masterauth makes nodes know each other, and protected-mode keeps them out all the same: before a
+// connection has said anything, nobody can know whether it is a node's.
+func protectedFromNodes(c *config.Config) string {
+	if c.String("zookeeper") == "" || c.String("masterauth") == "" || c.String("requirepass") != "" || !c.Bool("protected-mode") {
+		return ""
+	}
+	return "masterauth is set and requirepass is not: protected-mode refuses the commands that nodes on other machines forward; " +
+		"set requirepass, or protected-mode no if clients may do without a password"
+}
+
 func clusterSettings(c *config.Config) protocol.Settings {
 	return protocol.Settings{MinReplicas: int(c.Int("min-replicas-to-write")), AckSynced: c.String("appendfsync") == "always"}
 }
 
-// linkTLS is what nodes talk over; nil: without TLS.
+// linkTLS is what nodes talk over, to replicate and to forward commands; nil: without TLS.
 func linkTLS(c *config.Config) (*tls.Config, error) {
 	if !c.Bool("tls-replication") {
 		return nil, nil

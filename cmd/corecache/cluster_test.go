@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/sirupsen/logrus"
+
+	"github.com/gtinside/corecache/config"
 	"github.com/gtinside/corecache/election"
 	"github.com/gtinside/corecache/replication"
 )
@@ -27,6 +31,32 @@ func TestDataOfANodeAreNotServedAlone(t *testing.T) {
 		}
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func TestProtectedModeAndNodesAreWarnedOf(t *testing.T) {
+	for _, tc := range []struct {
+		args string
+		want bool
+	}{
+		{"--zookeeper z --masterauth a", true},
+		{"--zookeeper z --masterauth a --requirepass p", false},
+		{"--zookeeper z --masterauth a --protected-mode no", false},
+		{"--zookeeper z", false},
+		{"--masterauth a", false},
+	} {
+		c, err := config.Parse(append(strings.Fields(tc.args), "--dir", t.TempDir()), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		log := logrus.New()
+		log.SetOutput(&said)
+		prepare(c, log)
+		got := strings.Contains(said.String(), "masterauth is set and requirepass is not: protected-mode")
+		if got != tc.want {
+			t.Errorf("%s: warned %v:\n%s", tc.args, got, said.String())
 		}
 	}
 }

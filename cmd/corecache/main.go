@@ -29,9 +29,14 @@ func main() {
 		err = start(os.Args[1:])
 	}
 	if err != nil {
-		lastWords(os.Stderr, fmt.Appendln(nil, "corecache:", err))
-		os.Exit(1)
+		die(err)
 	}
+}
+
+// die ends the process because of err.
+func die(err error) {
+	lastWords(os.Stderr, fmt.Appendln(nil, "corecache:", err))
+	os.Exit(1)
 }
 
 // start reads the configuration and runs the server until it is told to stop.
@@ -74,7 +79,7 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	// The commands answer -LOADING until they are given their data.
 	var front *resp.Server
 	var commands *command.Server
-	cl, err := newCluster(c, log, func(error) { signals.requestStop() }, func(ctx context.Context) { commands.Quiet(ctx) })
+	cl, err := newCluster(c, log, signals.fail, func(ctx context.Context) { commands.Quiet(ctx) })
 	if err != nil {
 		return err
 	}
@@ -146,13 +151,16 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 		return fmt.Errorf("closing the data: %w", err)
 	}
 	log.Info("stopped")
-	return nil
+	return signals.failure()
 }
 
 // prepare says what the configuration gives reason to say, and sets the limits of the process.
 func prepare(c *config.Config, log *logrus.Logger) {
 	log.WithFields(logrus.Fields{"version": version, "pid": os.Getpid(), "file": c.File(), "dir": c.String("dir")}).Info("CoreCache starts")
 	for _, w := range c.Warnings() {
+		log.Warn(w)
+	}
+	if w := protectedFromNodes(c); w != "" {
 		log.Warn(w)
 	}
 	if lowered, err := fitFiles(c); err != nil {
