@@ -530,9 +530,7 @@ func TestClusterPause(t *testing.T) {
 	if err := cl.Set(ctx, "k", "old", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := old.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	old.halt() // with all its threads, or it may still answer as the leader that it is
 	read := make(chan *redis.StringCmd, 1)
 	go func() { read <- cl.Get(ctx, "k") }() // it is answered when the process goes on
 	var next *server
@@ -547,9 +545,7 @@ func TestClusterPause(t *testing.T) {
 	n := next.client()
 	defer n.Close()
 	c.waitFor("a write", func() bool { return n.Set(ctx, "k", "new", 0).Err() == nil })
-	if err := old.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	old.signal(syscall.SIGCONT)
 	if got := <-read; got.Val() != "new" && !redis.HasErrorPrefix(got.Err(), "TRYAGAIN") {
 		t.Errorf("a leader that was deposed answers %v", got)
 	}

@@ -381,6 +381,37 @@ func (s *server) pauseOrKill(stop context.Context, rnd *rand.Rand) bool {
 	return goOn
 }
 
+// halt is SIGSTOP, and waits until it has stopped all threads: the kernel tells one of them, which has to tell the others.
+func (s *server) halt() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	for end := time.Now().Add(stopTimeout); ; time.Sleep(time.Millisecond) {
+		if s.halted() {
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatal("SIGSTOP does not stop the server")
+		}
+	}
+}
+
+func (s *server) halted() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		s.t.Fatalf("the threads of the server are not to be seen: %v", err)
+	}
+	for _, file := range threads {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return false
+		}
+		if i := bytes.LastIndexByte(b, ')'); !bytes.HasPrefix(b[i+1:], []byte(" T ")) {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *server) signal(sig syscall.Signal) {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(sig); err != nil {
