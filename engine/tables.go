@@ -218,4 +218,5 @@ func (f *tableFile) WriteAt([]byte, int64) (int, error) { return 0, f.refuse() }
 func (f *tableFile) Sync() error                        { return f.refuse() }
 func (f *tableFile) Truncate(int64) error               { return f.refuse() }
 func (f *tableFile) Preallocate(int64, int64) error     { return f.refuse() }
+func (f *tableFile) WriteBack(int64, int64)             {}
 func (f *tableFile) refuse() error                      { return fmt.Errorf("%s: %w", f.name, errReadOnlyFile) }

@@ -45,6 +45,7 @@ type Writer struct {
 	compressor compressor
 	out        []byte // what is not in the file yet
 	written    int64  // bytes in the file
+	onItsWay   int64  // of these, on their way to the disk
 	raw        []byte // a block before it is compressed
 
 	data, index, top blockWriter
@@ -62,6 +63,10 @@ type Writer struct {
 
 // outSize is how much is written to the file at once.
 const outSize = 256 << 10
+
+// writeBackSize is how much is sent to the disk at once. A disk that gets a table bit by bit while it is made is
+// not kept from others for long by the fsync at its end.
+const writeBackSize = 1 << 20
 
 // NewWriter starts a table in an empty file.
 func NewWriter(f vfs.File, o WriterOptions) *Writer {
@@ -263,4 +268,8 @@ func (w *Writer) drain(n int) {
 	}
 	w.written += int64(len(w.out))
 	w.out = reuse(w.out)
+	if n := w.written - w.onItsWay; n >= writeBackSize {
+		w.file.WriteBack(w.onItsWay, n)
+		w.onItsWay = w.written
+	}
 }

@@ -486,4 +486,7 @@ func (f *memFile) Preallocate(off, n int64) error {
 	return nil
 }
 
+// WriteBack does nothing: content is where it stays.
+func (f *memFile) WriteBack(off, n int64) {}
+
 func (f *memFile) Name() string { return f.name }

@@ -119,6 +119,8 @@ func (f *osFile) Preallocate(off, n int64) error {
 	return nil
 }
 
+func (f *osFile) WriteBack(off, n int64) { writeBack(f, off, n) }
+
 // grow sets the size to at least n: what Preallocate does where space can not
 // be reserved.
 func (f *osFile) grow(n int64) error {

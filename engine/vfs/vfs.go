@@ -65,6 +65,9 @@ type File interface {
 	// space nor changes the size. What is new reads as zeros. Where the file
 	// system can not reserve, only the size is set.
 	Preallocate(off, n int64) error
+	// WriteBack asks for [off, off+n) to be on its way to the disk, so that a later Sync has less to wait for.
+	// It promises nothing, and reports nothing: errors are those of Sync.
+	WriteBack(off, n int64)
 	// Name returns the name the file was opened by.
 	Name() string
 }

@@ -94,13 +94,13 @@ func (l *Log) keep(sync bool) {
 	if l.failed.Load() {
 		return
 	}
+	l.prepare() // an fsync may take longer than the present segment lasts
 	if sync && l.written.Load() > l.synced.Load() || l.sealedDirty() {
 		if l.syncWritten() != nil {
 			return
 		}
 	}
 	l.closeSealed()
-	l.prepare()
 }
 
 // sealedDirty tells whether a full segment waits for its fsync.

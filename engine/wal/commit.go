@@ -115,7 +115,13 @@ func (l *Log) Sync() error {
 	}
 	l.takeLocked()
 	l.mu.Unlock()
-	return l.commit(true)
+	if l.AcksSynced() {
+		return l.commit(true) // with those who wait for an fsync anyway
+	}
+	if err := l.commit(false); err != nil {
+		return err
+	}
+	return l.syncWritten() // nobody else waits for it
 }
 
 // commit writes one group, syncs it if wanted, wakes those who waited for it

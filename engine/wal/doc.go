@@ -42,7 +42,8 @@
 // Lock order: token, Log.trimMu, Log.syncMu, Log.mu; Reader.mu before Log.mu.
 //
 // Two goroutines belong to each log (background.go): the writer, for records that nobody waits for,
-// and the keeper, for the periodic fsync and for preparing segments.
+// and the keeper, for the periodic fsync and for preparing segments. Where a write is enough for an
+// acknowledgement, fsyncs are made without the token: they hold up nobody.
 //
 // # Failures
 //

@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -210,6 +211,45 @@ func TestSyncInterval(t *testing.T) {
 	}
 	l.SetSyncInterval(time.Millisecond)
 	eventually(t, "synced", func() bool { return l.Synced() == 1 })
+	must(t, l.Close())
+}
+
+// A flush and the keeper make the log durable beside those whom a write is enough.
+func TestFsyncHoldsNobodyUp(t *testing.T) {
+	begun, end := make(chan struct{}), make(chan struct{})
+	fault := vfs.NewFault(vfs.NewMem(), nil)
+	l, _ := open(t, Options{FS: fault, Ack: AckWritten, SegmentSize: 4 << 10}, 0)
+	eventually(t, "prepared", func() bool { return l.Metrics().Prepared == 1 })
+	add(t, l, record(1, 1, 10))
+	var once sync.Once
+	fault.SetPolicy(func(c vfs.Call) error {
+		if c.Op == vfs.OpSync {
+			once.Do(func() {
+				close(begun)
+				<-end
+			})
+		}
+		return nil
+	})
+	synced := make(chan error)
+	go func() { synced <- l.Sync() }()
+	<-begun
+	for seq := uint64(2); seq <= 20; seq++ { // into other segments
+		add(t, l, record(seq, 1, 1000))
+		must(t, l.Wait(seq))
+	}
+	if l.Synced() != 0 {
+		t.Fatal("durable before the fsync has ended")
+	}
+	close(end)
+	must(t, <-synced)
+	if l.Synced() < 1 {
+		t.Fatal("not durable after Sync")
+	}
+	must(t, l.Sync())
+	if l.Synced() != 20 {
+		t.Fatalf("durable up to %d of 20", l.Synced())
+	}
 	must(t, l.Close())
 }
 
