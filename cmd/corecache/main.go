@@ -95,6 +95,7 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 	if err := listen(c, log, front); err != nil {
 		return err
 	}
+	makeRoom() // not before there is an event loop for each processor
 	commands.Start()
 	front.Start()
 	stopServing := func() {
@@ -174,6 +175,18 @@ func prepare(c *config.Config, log *logrus.Logger) {
 			c.String("memtable-count"), config.FormatBytes(b.memtable), config.FormatBytes(b.cache), config.FormatBytes(b.total))
 	}
 	b.limitMemory()
+}
+
+// backgroundThreads is how many threads may run Go code beside one for each processor: one flush and one compaction.
+const backgroundThreads = 2
+
+// makeRoom lets flushes and compactions compete with event loops for the kernel's favour instead of Go's, whose
+// scheduler lets whoever computes go on for 10 ms. The kernel shares finer, and prefers those who have waited for a client.
+// Measured on two processors: 5 to 15 % more SETs of 1 KiB, and at most 6 % fewer of anything. Who sets GOMAXPROCS decides alone.
+func makeRoom() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + backgroundThreads)
+	}
 }
 
 // listen binds all addresses before anything else is done, so that a port in use is said at once.
