@@ -31,7 +31,7 @@ func TestWritesAfterATruncation(t *testing.T) {
 	for range 5 {
 		c.dispatch("set", "k", "v")
 	}
-	db.RefuseWaits(errDeposed)
+	db.RefuseWaits(errDeposed)()
 	cl.held.Store(0)
 	if s.EndUnit(c.sess, &c.w) == nil {
 		t.Fatal("committed")
@@ -39,7 +39,7 @@ func TestWritesAfterATruncation(t *testing.T) {
 	if err := db.TruncateAfter(0); err != nil {
 		t.Fatal(err)
 	}
-	db.RefuseWaits(nil)
+	db.RefuseWaits(nil)()
 	cl.term.Store(3)
 	cl.held.Store(3)
 	c.w.Reset()

@@ -264,13 +264,7 @@ func (l *loop) answer() bool {
 	late := l.late
 	l.late = nil
 	if !l.answersAtOnce(late) {
-		l.server.tasks.Go(func() {
-			l.server.together(late)
-			for _, c := range late {
-				c.put(c.reply())
-			}
-		})
-		return true
+		return l.answerLater(late)
 	}
 	turn := l.begin()
 	for _, c := range late {
@@ -291,13 +285,28 @@ func (l *loop) answer() bool {
 	return kept
 }
 
-// together lets the units of several clients end together where they wait for another node.
-func (s *Server) together(late []*client) {
+// answerLater has the replies sent by whoever learns of the commit; or by a goroutine that waits, if there is
+// more to wait for.
+func (l *loop) answerLater(late []*client) (kept bool) {
+	reply := func() {
+		for _, c := range late {
+			c.put(c.reply())
+		}
+	}
 	sessions := make([]*command.Session, len(late))
 	for i, c := range late {
 		sessions[i] = c.sess
 	}
-	s.commands.Together(sessions)
+	turn := l.begin()
+	awaited := l.server.commands.Await(sessions, reply)
+	kept = l.turn.CompareAndSwap(turn, turn+1)
+	if !awaited {
+		l.server.tasks.Go(func() {
+			l.server.commands.Together(sessions)
+			reply()
+		})
+	}
+	return kept
 }
 
 func (l *loop) answersAtOnce(late []*client) bool {

@@ -64,6 +64,7 @@ func (l *Log) commitWaiting() error {
 	l.mu.Lock()
 	l.takeLocked()
 	l.mu.Unlock()
+	defer l.tell()
 	return l.commit(l.AcksSynced())
 }
 
@@ -85,6 +86,7 @@ func (l *Log) runKeeper() {
 		case <-ticker.C:
 			l.keep(interval > 0)
 		}
+		l.tell()
 	}
 }
 

@@ -62,6 +62,7 @@ func (l *Log) wait(seq uint64) error {
 		l.mu.leading = true
 		l.mu.Unlock()
 		l.commit(l.AcksSynced())
+		l.tell()
 		l.mu.Lock()
 	}
 }
@@ -104,6 +105,7 @@ func (l *Log) endExclusive() {
 	l.mu.exclusive = false
 	l.mu.Unlock()
 	l.finish()
+	wake(l.wakeKeeper)
 }
 
 // Sync makes everything durable that was appended before, whatever the level.
@@ -115,6 +117,7 @@ func (l *Log) Sync() error {
 	}
 	l.takeLocked()
 	l.mu.Unlock()
+	defer wake(l.wakeKeeper)
 	return l.commit(true)
 }
 
@@ -244,7 +247,7 @@ func (l *Log) wroteLocked(seg *segment, end int64, last uint64, n int) {
 	}
 	l.stats.bytes.Add(uint64(n))
 	l.written.Store(last)
-	l.notifyLocked()
+	l.movedLocked()
 }
 
 // zeroAhead is how far zeros are written ahead of the records in a segment
@@ -309,7 +312,7 @@ func (l *Log) syncWritten() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.synced.Store(max(seq, l.synced.Load()))
-	l.notifyWatchesLocked()
+	l.movedLocked()
 	return nil
 }
 
