@@ -41,13 +41,16 @@ var (
 )
 
 // apply appends records of a stream.
-func (n *Node) apply(epoch, session uint64, list []wal.Record) error {
+func (n *Node) apply(epoch, session uint64, list []wal.Record, committed uint64) error {
+	if len(list) == 0 {
+		n.heard(epoch, session, committed)
+	}
 	for len(list) > 0 {
 		k := 1
 		for k < len(list) && list[k].Epoch == list[0].Epoch {
 			k++
 		}
-		if err := n.takeRecords(epoch, session, list[:k]); err != nil {
+		if err := n.takeRecords(epoch, session, list[:k], committed); err != nil {
 			return err
 		}
 		err := n.appendRecords(list[:k])
@@ -61,7 +64,7 @@ func (n *Node) apply(epoch, session uint64, list []wal.Record) error {
 }
 
 // takeRecords takes records of one epoch, once those before are in the log.
-func (n *Node) takeRecords(epoch, session uint64, list []wal.Record) error {
+func (n *Node) takeRecords(epoch, session uint64, list []wal.Record, committed uint64) error {
 	first, last := list[0], list[len(list)-1]
 	for i, r := range list[1:] {
 		if r.Seq != list[i].Last()+1 {
@@ -82,6 +85,7 @@ func (n *Node) takeRecords(epoch, session uint64, list []wal.Record) error {
 			return
 		}
 		end := n.core.Last()
+		t.committed = max(t.committed, committed)
 		t.accepted = false
 		n.step(func(now int64) []action {
 			return n.core.Received(now, t.leader, message{
@@ -224,10 +228,9 @@ func (n *Node) receive(conn *link.Conn, epoch, session uint64) {
 	_ = n.rest() // the receiver begins where the log ends. If there is no room, its first record waits
 	n.tasks.Go(func() { n.untilOver(ctx, cancel, epoch, session) })
 	r := stream.NewReceiver(n.db, conn, epoch, stream.ReceiverOptions{
-		Owned:     true,
-		Apply:     func(list []wal.Record) error { return n.apply(epoch, session, list) },
-		Arriving:  func() { n.heard(epoch, session, 0) },
-		Committed: func(seq uint64) { n.heard(epoch, session, seq) },
+		Owned:    true,
+		Apply:    func(list []wal.Record, committed uint64) error { return n.apply(epoch, session, list, committed) },
+		Arriving: func() { n.heard(epoch, session, 0) },
 	})
 	n.enter(func() {
 		if n.tail.session == session && n.tail.epoch == epoch {
@@ -240,7 +243,7 @@ func (n *Node) receive(conn *link.Conn, epoch, session uint64) {
 	n.disconnected(conn.Peer().Node, epoch, session)
 }
 
-// heard notes that something of a stream has come, and what the leader has committed, as it says.
+// heard notes that something of a stream has come, though no record, and what the leader has committed, as it says.
 func (n *Node) heard(epoch, session, committed uint64) {
 	n.enter(func() {
 		if t := &n.tail; t.session == session && t.epoch == epoch {

@@ -249,8 +249,10 @@ func (n *Node) logMoved() {
 		if p.Err != nil && !errors.Is(p.Err, wal.ErrClosed) {
 			n.fail(p.Err)
 		}
-		n.step(func(now int64) []action { return n.core.Appended(now, p.Written) })
-		n.step(func(now int64) []action { return n.core.Synced(now, p.Synced) })
+		now := clock()
+		n.perform(n.core.Appended(now, p.Written))
+		n.perform(n.core.Synced(now, p.Synced))
+		n.settle()
 		n.tail.acknowledge() // also what is only synced: clients may wait for that
 	})
 }

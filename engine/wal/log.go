@@ -95,6 +95,8 @@ type Log struct {
 	stop       chan struct{}
 	background sync.WaitGroup
 	closeOnce  sync.Once
+	crowd      atomic.Int32  // the last groups had more than one record, up to so many before
+	yields     atomic.Uint32 // calls of yield
 	closeErr   error
 
 	// trimMu serialises what removes segments. It comes before syncMu.

@@ -114,7 +114,7 @@ func newConn(nc, raw net.Conn, o Options, s *session, words string) *Conn {
 		other = dialerWords
 	}
 	c := &Conn{o: o, nc: nc, raw: raw, peer: s.peer, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	c.in = decoder{r: patientReader{c}, max: o.MaxFrame, seal: newSealer(s, other)}
+	c.in = decoder{r: &patientReader{c: c}, max: o.MaxFrame, seal: newSealer(s, other)}
 	c.mu.seal = newSealer(s, words)
 	c.mu.moved.L = &c.mu
 	if sc, ok := nc.(syscall.Conn); ok {
@@ -125,12 +125,22 @@ func newConn(nc, raw net.Conn, o Options, s *session, words string) *Conn {
 	return c
 }
 
-// patientReader reads from the socket, and waits no longer than ReadTimeout for the next byte.
-type patientReader struct{ c *Conn }
+// patientReader reads from the socket, and waits for the next byte no longer than ReadTimeout and an eighth.
+type patientReader struct {
+	c     *Conn
+	until time.Time // the deadline that is set
+}
 
-func (r patientReader) Read(p []byte) (int, error) {
-	if err := r.c.nc.SetReadDeadline(time.Now().Add(r.c.o.ReadTimeout)); err != nil {
-		return 0, err
+func (r *patientReader) Read(p []byte) (int, error) {
+	now, timeout := time.Now(), r.c.o.ReadTimeout
+	if r.until.Sub(now) < timeout { // to set it costs as much as a small frame
+		r.until = now.Add(timeout + timeout/8)
+		if err := r.c.nc.SetReadDeadline(r.until); err != nil {
+			return 0, err
+		}
+	}
+	if r.c.now != nil {
+		return r.c.now.Read(p)
 	}
 	return r.c.nc.Read(p)
 }
@@ -219,7 +229,7 @@ func (c *Conn) Idle() bool {
 // tryWriteLocked writes what the socket takes without waiting, while nobody else writes, and leaves the rest to the goroutine.
 func (c *Conn) tryWriteLocked() {
 	if c.now != nil {
-		n, err := c.now.write(c.mu.queue)
+		n, err := c.now.tryWrite(c.mu.queue)
 		if err != nil {
 			c.failLocked(err)
 			return

@@ -15,15 +15,14 @@ import (
 // ReceiverOptions are for an owner who decides about each record, and what may be acknowledged. Zero values mean the default,
 // given in parentheses.
 type ReceiverOptions struct {
-	// Apply applies records that have come together, each with DB.ApplyRecord (it does). They are valid during the call. An error ends Run.
-	Apply func([]wal.Record) error
+	// Apply applies records that have come together, each with DB.ApplyRecord (it does, and DB.SetCommitted of those which
+	// the leader has committed). They are valid during the call; there may be none, but a new committed position, which may be beyond
+	// them. An error ends Run.
+	Apply func(list []wal.Record, committed uint64) error
 	// Owned: Acknowledge is called by the owner (it is called when the log has moved, and all that is written counts).
 	Owned bool
-	// Arriving, if set, is called when something has come, be it a part of a record.
+	// Arriving, if set, is called when a part of a large record has come.
 	Arriving func()
-	// Committed is told what the leader has committed, before the records that came with it are applied (DB.SetCommitted
-	// of what was applied).
-	Committed func(seq uint64)
 }
 
 // Receiver applies what a leader sends to a store whose log has been through Resume, or is known otherwise to agree with the leader's, and which was
@@ -59,12 +58,13 @@ func NewReceiver(db *engine.DB, conn *link.Conn, term uint64, o ReceiverOptions)
 	return r
 }
 
-func (r *Receiver) apply(list []wal.Record) error {
+func (r *Receiver) apply(list []wal.Record, committed uint64) error {
 	for _, rec := range list {
 		if err := r.db.ApplyRecord(rec); err != nil {
 			return err
 		}
 	}
+	r.db.SetCommitted(min(committed, r.db.Last()))
 	return nil
 }
 
@@ -108,9 +108,6 @@ func (r *Receiver) receive() error {
 		if err != nil {
 			return err
 		}
-		if r.o.Arriving != nil {
-			r.o.Arriving()
-		}
 		if len(b) < pieceHeader {
 			return fmt.Errorf("%w: type %d, %d bytes", ErrProtocol, typ, len(b))
 		}
@@ -149,6 +146,7 @@ func (r *Receiver) records(b []byte, large bool) error {
 		if large {
 			rec.Payload = append([]byte(nil), rec.Payload...)
 			r.large, r.length = rec, length
+			r.arriving()
 			return nil
 		}
 		r.list = append(r.list, rec)
@@ -164,30 +162,31 @@ func (r *Receiver) piece(b []byte) error {
 	}
 	r.large.Payload = append(r.large.Payload, b...)
 	if len(r.large.Payload) < r.length {
+		r.arriving()
 		return nil
 	}
 	r.list, r.large = append(r.list[:0], r.large), wal.Record{}
 	return r.settle()
 }
 
+func (r *Receiver) arriving() {
+	if r.o.Arriving != nil {
+		r.o.Arriving()
+	}
+}
+
 // settle applies the records of the list, commits what the leader has committed, of what is here, and has it acknowledged: the log
 // is written here, unless more has come already. A sync is left to the other goroutine: while it waits for
 // the disk more is applied, which is synced together the next time.
 func (r *Receiver) settle() error {
-	if r.o.Committed != nil {
-		r.o.Committed(r.heard.Load())
+	if err := r.o.Apply(r.list, r.heard.Load()); err != nil {
+		return err
 	}
 	if n := len(r.list); n > 0 {
-		if err := r.o.Apply(r.list); err != nil {
-			return err
-		}
 		r.applied.Store(r.list[n-1].Last())
 		clear(r.list) // of large ones nothing is kept
 	}
 	applied := r.applied.Load()
-	if r.o.Committed == nil {
-		r.db.SetCommitted(min(r.heard.Load(), applied))
-	}
 	if applied == r.logged || r.conn.Buffered() {
 		return nil
 	}
