@@ -21,7 +21,8 @@ import (
 // A client is idle, or held by exactly one goroutine, which executes its requests:
 //
 //	the loop          while the client's turn lasts
-//	an answerer       from then on, if the commit of its writes takes long (fsync, replicas)
+//	an answerer       from then on, if its writes have to be synced or another node executes its commands
+//	who commits       from then on, if other nodes have to have its writes: whoever learns that they have sends the replies
 //	its own (redcon's) whenever something has to be waited for: a client that does not read its replies, the end of the
 //	                  session, or a client whose units have been slow
 //

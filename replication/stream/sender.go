@@ -32,8 +32,8 @@ type SenderOptions struct {
 
 // Sender sends the log to one follower. Methods may be called concurrently; Run once.
 //
-// Whoever has written to the log sends what he has written, as long as that takes no waiting (offer). The rest is for Run: what the
-// log had before, what the window, the link or somebody who is sending was in the way of, and large records.
+// Whoever has written to the log sends what he has written, while nothing is under way to the follower and it takes no waiting
+// (offer): a lone write loses no time by a change of goroutines. The rest is for Run, which gathers meanwhile what others write.
 type Sender struct {
 	o      SenderOptions
 	db     *engine.DB
@@ -138,9 +138,9 @@ func (s *Sender) Run(ctx context.Context) error {
 	return errors.Join(err, s.reader.Close())
 }
 
-// offer sends what the log has, if that takes no waiting for anybody; otherwise Run will.
+// offer sends what the log has, if nothing is under way and that takes no waiting for anybody; otherwise Run will.
 func (s *Sender) offer() {
-	if !s.sending.TryLock() {
+	if s.Progress().InFlight > 0 || !s.sending.TryLock() {
 		s.look()
 		return
 	}
