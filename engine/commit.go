@@ -309,7 +309,7 @@ func (db *DB) Commit(b *Batch) error {
 
 // WaitLogged returns when this node's log acknowledges everything up to seq, at the
 // level of Live.Ack. Whoever waits does the write, and the fsync if there is to be one,
-// for everybody: without a caller of WaitLogged or Wait a record stays in memory for a millisecond.
+// for everybody: without a caller of WaitLogged or Wait a record stays in memory for a millisecond or two.
 func (db *DB) WaitLogged(seq uint64) error {
 	return writeError(db.log.Load().Wait(seq))
 }

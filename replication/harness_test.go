@@ -262,9 +262,9 @@ func (n *testNode) kill() {
 	}
 	n.gate.close()
 	n.node.end(ErrClosed) // from here on it does nothing
-	n.node.mu.Lock()
-	n.node.mu.Unlock() //nolint:staticcheck // nobody enters any more
+	n.node.mu.Lock()      // nobody enters any more
 	n.node.serving.held.Store(0)
+	n.node.mu.Unlock()
 	n.db.RefuseWaits(errDeposed)() // so that clients let go
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()

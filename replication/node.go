@@ -27,7 +27,6 @@ var (
 	errNotLeading = errors.New("this node does not lead")
 	errNoReplicas = errors.New("not enough replicas in sync")
 	errDeposed    = errors.New("another node leads by now")
-	errBroken     = errors.New("the log and the core of the replication disagree")
 	// ErrClosed is returned by a Node that was closed.
 	ErrClosed = errors.New("replication: closed")
 )

@@ -683,7 +683,7 @@ func TestTryNext(t *testing.T) {
 	}
 	add(t, l, record(1, 2, 10))
 	for !ok {
-		<-r.Ready()
+		<-r.notify
 		var rec Record
 		rec, ok, err = r.TryNext()
 		must(t, err)

@@ -3,8 +3,8 @@ package wal
 import "slices"
 
 // Watch tells when Written or Synced may have moved: forward, or back by
-// TruncateAfter. There is none for Last: what was appended is written within a
-// millisecond, and nobody can read it before.
+// TruncateAfter. There is none for Last: what was appended is written within two
+// milliseconds, and nobody can read it before.
 type Watch struct {
 	l     *Log
 	moved func()
