@@ -72,6 +72,10 @@ func (s *Server) Wait(sess *Session) error {
 	if sess.LastWrite == 0 || s.DB == nil || sess.LastWrite <= sess.unit.committed {
 		return nil
 	}
+	if err := sess.unit.failed; err != nil {
+		sess.unit.failed = nil
+		return err
+	}
 	if err := s.DB.Wait(sess.LastWrite); err != nil {
 		return err
 	}
@@ -112,6 +116,45 @@ func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 	}
 	sess.unit.marks = sess.unit.marks[:0]
 	return err
+}
+
+// Await waits, without keeping the caller, for what EndUnit would wait for, for several sessions, whose holder the caller gives up to
+// be. f is called when EndUnit will not wait for any of them: by whoever learns of it, or the caller if it is so already. f must not
+// wait. It reports false, and does nothing, if there is more to wait for than the commit: a sync, or another node.
+func (s *Server) Await(sessions []*Session, f func()) bool {
+	if s.cluster == nil || s.DB == nil || !s.DB.LogsBriefly() {
+		return false
+	}
+	last := uint64(0)
+	for _, sess := range sessions {
+		if sess.forwarding() {
+			return false
+		}
+		if sess.Dirty() {
+			last = max(last, sess.LastWrite)
+		}
+	}
+	start, watched := int64(0), s.set.latencyThreshold.Int() != 0
+	if watched {
+		start = s.nanos()
+	}
+	s.DB.WhenCommitted(last, func(err error) {
+		if watched {
+			s.NoteLatency("commit-wait", (s.nanos()-start)/1e6)
+		}
+		committed := s.DB.Committed()
+		for _, sess := range sessions {
+			switch {
+			case !sess.Dirty():
+			case sess.LastWrite <= committed:
+				sess.unit.committed = sess.LastWrite
+			default:
+				sess.unit.failed = err
+			}
+		}
+		f()
+	})
+	return true
 }
 
 // EndsAtOnce reports whether EndUnit will not wait for a disk or for other machines.

@@ -226,6 +226,7 @@ type unit struct {
 	open      bool
 	term      uint64 // in which this node leads, 0 = it does not or is on its own
 	committed uint64 // the session's writes up to here need no waiting
+	failed    error  // why those behind are not committed, if Await has learned it
 	marks     []mark
 	exact     bool  // time each command on its own
 	now       int64 // unix milliseconds, moved on by laps

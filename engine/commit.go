@@ -234,7 +234,7 @@ func (db *DB) finish(m *memTable, b *Batch, ticket, first uint64) {
 	db.commit.publish(ticket, last)
 	db.stats.ingested.Add(uint64(len(b.data)))
 	if db.opts.ExternalCommit && db.external.Load() >= first {
-		db.committedMoved()
+		db.committedMoved().wake()
 	}
 	if b.ranges > 0 {
 		db.rangesApplied(b)
@@ -309,7 +309,7 @@ func (db *DB) Commit(b *Batch) error {
 
 // WaitLogged returns when this node's log acknowledges everything up to seq, at the
 // level of Live.Ack. Whoever waits does the write, and the fsync if there is to be one,
-// for everybody: without a caller of WaitLogged or Wait a record stays in memory for a millisecond.
+// for everybody: without a caller of WaitLogged or Wait a record stays in memory for a millisecond or two.
 func (db *DB) WaitLogged(seq uint64) error {
 	return writeError(db.log.Load().Wait(seq))
 }
@@ -337,6 +337,9 @@ func (db *DB) Wait(seq uint64) error {
 	return nil
 }
 
+// LogsBriefly reports whether WaitLogged takes at most one write to the log, and no sync.
+func (db *DB) LogsBriefly() bool { return !db.log.Load().AcksSynced() }
+
 // WaitsBriefly reports whether Wait(seq) takes at most one write to the log, and
 // neither a sync nor somebody else's decision.
 func (db *DB) WaitsBriefly(seq uint64) bool {
@@ -350,31 +353,53 @@ func (db *DB) waitExternal(seq uint64) error {
 	if db.Committed() >= seq {
 		return nil
 	}
-	w := db.waiters.add(seq)
-	db.waiters.reach(db.Committed()) // it may have moved before add
-	return <-w.ready
+	ready := make(chan error, 1)
+	db.whenDecided(seq, func(err error) { ready <- err })
+	return <-ready
+}
+
+// WhenCommitted calls f once Wait(seq) would return, with its result: on this goroutine if that is so already or a failure, and
+// otherwise on the one that moves the committed position, which f must not keep waiting. It takes what WaitLogged takes. It needs
+// Options.ExternalCommit.
+func (db *DB) WhenCommitted(seq uint64, f func(error)) {
+	if db.Committed() < seq {
+		if err := db.WaitLogged(seq); err != nil {
+			f(err)
+			return
+		}
+	}
+	db.whenDecided(seq, f)
+}
+
+func (db *DB) whenDecided(seq uint64, f func(error)) {
+	db.waiters.add(seq, f)
+	db.waiters.reach(db.Committed()).wake() // it may have moved before add
 }
 
 // RefuseWaits makes Wait fail with err, now and from now on, for everything that is not
 // committed; nil ends that. A leader that is none any more does not know what becomes of
-// what its clients wait for.
-func (db *DB) RefuseWaits(err error) { db.waiters.refuse(err) }
+// what its clients wait for. They are told by wake, which the caller calls when he holds no locks.
+func (db *DB) RefuseWaits(err error) (wake func()) { return db.waiters.refuse(err).wake }
 
 // SetCommitted says that everything up to seq is decided. It needs
 // Options.ExternalCommit and never goes back. What is not applied yet becomes
 // committed as it is applied; so a follower must not be told of a position before the records
 // that its log does not share with the leader were truncated.
-func (db *DB) SetCommitted(seq uint64) {
+func (db *DB) SetCommitted(seq uint64) { db.CommitTo(seq)() }
+
+// CommitTo is SetCommitted for a caller who holds locks: whoever waits for the position is told by wake, which he
+// calls when he holds none.
+func (db *DB) CommitTo(seq uint64) (wake func()) {
 	for {
 		old := db.external.Load()
 		if seq <= old {
-			return
+			return func() {}
 		}
 		if db.external.CompareAndSwap(old, seq) {
 			break
 		}
 	}
-	db.committedMoved()
+	return db.committedMoved().wake
 }
 
 // insert puts the operations of a batch into a memtable that has room for them.
@@ -435,7 +460,7 @@ func (db *DB) rotateLocked(size int64) {
 	db.release(old)
 }
 
-// waiters are the callers of Wait under Options.ExternalCommit, smallest
+// waiters are the callers of Wait and WhenCommitted under Options.ExternalCommit, smallest
 // sequence number first.
 type waiters struct {
 	mu      sync.Mutex
@@ -445,8 +470,18 @@ type waiters struct {
 }
 
 type waiter struct {
-	seq   uint64
-	ready chan error // has room for one
+	seq  uint64
+	done func(error)
+	err  error // for done
+}
+
+// woken are waiters that have nothing to wait for any more and do not know it.
+type woken []*waiter
+
+func (w woken) wake() {
+	for _, w := range w {
+		w.done(w.err)
+	}
 }
 
 type waiterHeap []*waiter
@@ -463,25 +498,28 @@ func (h *waiterHeap) Pop() any {
 	return w
 }
 
-func (ws *waiters) add(seq uint64) *waiter {
-	w := &waiter{seq: seq, ready: make(chan error, 1)}
+func (ws *waiters) add(seq uint64, done func(error)) {
 	ws.mu.Lock()
-	defer ws.mu.Unlock()
+	var err error
 	if ws.closed || ws.refused != nil {
-		w.ready <- cmp.Or(ws.refused, ErrClosed)
-		return w
+		err = cmp.Or(ws.refused, ErrClosed)
+	} else {
+		heap.Push(&ws.heap, &waiter{seq: seq, done: done})
 	}
-	heap.Push(&ws.heap, w)
-	return w
+	ws.mu.Unlock()
+	if err != nil {
+		done(err)
+	}
 }
 
-// reach wakes all that wait for a sequence number <= seq.
-func (ws *waiters) reach(seq uint64) {
+// reach removes all that wait for a sequence number <= seq.
+func (ws *waiters) reach(seq uint64) (reached woken) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for len(ws.heap) > 0 && ws.heap[0].seq <= seq {
-		heap.Pop(&ws.heap).(*waiter).ready <- nil
+		reached = append(reached, heap.Pop(&ws.heap).(*waiter))
 	}
+	return reached
 }
 
 // close wakes all; nobody can wait any more.
@@ -489,33 +527,36 @@ func (ws *waiters) close() {
 	ws.mu.Lock()
 	ws.closed, ws.refused = true, nil
 	ws.mu.Unlock()
-	ws.fail(0, ErrClosed)
+	ws.fail(0, ErrClosed).wake()
 }
 
-// refuse wakes all with err and lets nobody wait, until it is called with nil.
-func (ws *waiters) refuse(err error) {
+// refuse removes all with err and lets nobody wait, until it is called with nil.
+func (ws *waiters) refuse(err error) woken {
 	ws.mu.Lock()
 	if !ws.closed {
 		ws.refused = err
 	}
 	ws.mu.Unlock()
-	if err != nil {
-		ws.fail(0, err)
+	if err == nil {
+		return nil
 	}
+	return ws.fail(0, err)
 }
 
-// fail wakes all that wait for a sequence number > seq.
-func (ws *waiters) fail(seq uint64, err error) {
+// fail removes all that wait for a sequence number > seq.
+func (ws *waiters) fail(seq uint64, err error) (failed woken) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	var keep waiterHeap
 	for _, w := range ws.heap {
 		if w.seq > seq {
-			w.ready <- err
+			w.err = err
+			failed = append(failed, w)
 		} else {
 			keep = append(keep, w)
 		}
 	}
 	heap.Init(&keep)
 	ws.heap = keep
+	return failed
 }

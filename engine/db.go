@@ -341,8 +341,9 @@ func (db *DB) LogFull() bool { return db.log.Load().Full() }
 // somebody who will read it.
 func (db *DB) PinLog(from uint64) (*wal.Pin, error) { return db.log.Load().Pin(from) }
 
-// WatchLog watches LogPositions.
-func (db *DB) WatchLog() *wal.Watch { return db.log.Load().Watch() }
+// WatchLog watches LogPositions. It is the log that there is at the moment which is watched, see Install. moved must not write
+// to the store, nor wait for those who do.
+func (db *DB) WatchLog(moved func()) *wal.Watch { return db.log.Load().Watch(moved) }
 
 // LogPositions are sequence numbers; each is at least the next. The log has failed or is closed if
 // Err is not nil; then they stay.

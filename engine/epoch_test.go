@@ -105,7 +105,7 @@ func TestWaitsOfAFormerLeader(t *testing.T) {
 	result := make(chan error)
 	go func() { result <- db.Wait(seq) }()
 	deposed := errors.New("deposed")
-	db.RefuseWaits(deposed)
+	db.RefuseWaits(deposed)()
 	if err := <-result; !errors.Is(err, deposed) {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestWaitsOfAFormerLeader(t *testing.T) {
 	if err := db.Wait(seq); !errors.Is(err, ErrTruncated) || errors.Is(err, ErrReadOnly) {
 		t.Fatal(err)
 	}
-	db.RefuseWaits(nil)
+	db.RefuseWaits(nil)()
 	if again := write(); again != seq {
 		t.Fatalf("%d again as %d", seq, again)
 	}

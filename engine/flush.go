@@ -86,16 +86,17 @@ func (db *DB) nextFull() *memTable {
 	return nil
 }
 
-// committedMoved wakes those who wait for the committed position, which
+// committedMoved returns those who wait for the committed position, which
 // SetCommitted or, below it, an insertion has moved.
-func (db *DB) committedMoved() {
+func (db *DB) committedMoved() woken {
 	committed := db.Committed()
-	db.waiters.reach(committed)
+	reached := db.waiters.reach(committed)
 	if at := db.flushAt.Load(); at != 0 && committed >= at {
 		db.mu.Lock()
 		db.mu.changed.Broadcast()
 		db.mu.Unlock()
 	}
+	return reached
 }
 
 // flushReady flushes all memtables that are full and committed, into one table.

@@ -147,6 +147,8 @@ func copyDir(fsys vfs.FS, from, to string) error {
 //
 // After an error the store refuses writes; the next Open finds the old store or the new one.
 func (db *DB) Install(from string) error {
+	var failed woken
+	defer func() { failed.wake() }()
 	db.settings.Lock() // the new log has to get what the old one gets
 	defer db.settings.Unlock()
 	db.maintenance.Lock()
@@ -161,7 +163,7 @@ func (db *DB) Install(from string) error {
 	db.commit.mu.Lock()
 	defer db.commit.mu.Unlock()
 	db.commit.drainLocked()
-	db.waiters.fail(0, ErrTruncated)
+	failed = db.waiters.fail(0, ErrTruncated)
 	db.cuts.Add(1)
 	db.manifest.Lock()
 	defer db.manifest.Unlock()

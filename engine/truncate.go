@@ -10,6 +10,8 @@ import "fmt"
 //
 // Iterators that were opened before keep what they saw.
 func (db *DB) TruncateAfter(seq uint64) error {
+	var failed woken
+	defer func() { failed.wake() }()
 	db.maintenance.Lock()
 	defer db.maintenance.Unlock()
 	db.flushing.Lock()
@@ -30,7 +32,9 @@ func (db *DB) TruncateAfter(seq uint64) error {
 	if err := db.log.Load().TruncateAfter(seq); err != nil {
 		return writeError(err)
 	}
-	if err := db.rebuildLocked(seq); err != nil {
+	err := db.rebuildLocked(seq)
+	failed = db.waiters.fail(seq, ErrTruncated)
+	if err != nil {
 		// The memtables still hold what was cut; its numbers must not be used again.
 		return writeError(db.log.Load().Fail(err))
 	}
@@ -58,7 +62,6 @@ func (db *DB) rebuildLocked(seq uint64) error {
 	}
 	list := mems.list()
 	db.commit.applied.Store(seq)
-	db.waiters.fail(seq, ErrTruncated)
 	db.mu.Lock()
 	old := db.installLocked(list, db.state.Load().version)
 	db.updatePressureLocked()

@@ -20,6 +20,8 @@ func (n *Node) act(a *action) {
 	switch a.Do {
 	case protocol.Send:
 		n.send(a.Node, &a.Message)
+	case protocol.Acknowledge:
+		n.acknowledge(a.Node, &a.Message)
 	case protocol.Append:
 		n.tail.accepted = true
 	case protocol.AppendEpoch:
@@ -51,7 +53,7 @@ func (n *Node) act(a *action) {
 		n.serving.term.Store(0)
 		n.serving.held.Store(0)
 		n.leading.Store(0)
-		n.db.RefuseWaits(errDeposed) // nobody will tell what becomes of it
+		n.refuseWaits(errDeposed) // nobody will tell what becomes of it
 		n.endStreams()
 		n.serving.changed.fire()
 		close(n.left)
@@ -64,10 +66,10 @@ func (n *Node) beginEpoch(epoch uint64) {
 	n.leading.Store(epoch)
 	n.serving.until.Store(ended)
 	n.serving.held.Store(epoch)
-	n.db.RefuseWaits(nil)
+	n.refuseWaits(nil)
 	n.pinForAll()
 	n.disk.do(func() {
-		err := n.tail.rest()
+		err := n.rest()
 		var seq uint64
 		if err == nil {
 			seq, err = n.db.BeginEpoch(epoch)
@@ -76,7 +78,7 @@ func (n *Node) beginEpoch(epoch uint64) {
 			err = n.db.WaitLogged(seq)
 		}
 		if err != nil {
-			n.post(func() { n.fail(fmt.Errorf("beginning epoch %d: %w", epoch, err)) })
+			n.enter(func() { n.fail(fmt.Errorf("beginning epoch %d: %w", epoch, err)) })
 		}
 	})
 }
@@ -84,21 +86,24 @@ func (n *Node) beginEpoch(epoch uint64) {
 // truncate drops what the leader does not have.
 func (n *Node) truncate(seq uint64) {
 	n.disk.do(func() {
-		err := n.tail.rest()
+		err := n.rest()
 		if err == nil {
 			n.o.Log.WithField("from", n.db.Last()).WithField("to", seq).Warn("replication: dropping records that the leader does not have")
 			err = n.db.TruncateAfter(seq)
 		}
 		if err != nil {
-			n.post(func() { n.fail(err) })
+			n.enter(func() { n.fail(err) })
 			return
 		}
-		n.post(func() { n.step(func(now int64) []action { return n.core.Truncated(now, seq) }) })
+		n.enter(func() { n.step(func(now int64) []action { return n.core.Truncated(now, seq) }) })
 	})
 }
 
+// refuseWaits has those who wait told once the lock is let go.
+func (n *Node) refuseWaits(err error) { n.after = append(n.after, n.db.RefuseWaits(err)) }
+
 func (n *Node) setCommitted(seq uint64) {
-	n.db.SetCommitted(seq)
+	n.after = append(n.after, n.db.CommitTo(seq)) // who waits is answered when the lock is let go
 	for _, s := range n.streams {
 		s.setCommitted(seq)
 	}
@@ -117,7 +122,7 @@ func (n *Node) readState() {
 		ctx, cancel := context.WithTimeout(n.life, stateTime)
 		defer cancel()
 		s, version, err := n.election.Read(ctx)
-		n.post(func() {
+		n.enter(func() {
 			n.reading = false
 			if err == nil {
 				n.stateRead(s, version)
@@ -140,7 +145,7 @@ func (n *Node) propose(a *action) {
 		ctx, cancel := context.WithTimeout(n.life, stateTime)
 		defer cancel()
 		v, err := write(ctx, version, next)
-		n.post(func() {
+		n.enter(func() {
 			if err != nil {
 				if text := fmt.Sprintf("replication: %s: %v", what, err); n.refused.news(text) {
 					n.o.Log.Warn(text)

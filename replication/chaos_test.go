@@ -95,8 +95,8 @@ func (n *testNode) suffer(what int, d time.Duration) {
 		n.c.r.unknown = 3
 		n.c.r.mu.Unlock()
 	case 5:
-		n.node.tail.mu.Lock() // it does nothing, as a process that is stopped
+		n.node.mu.Lock() // it does nothing, as a process that is stopped
 		time.Sleep(d)
-		n.node.tail.mu.Unlock()
+		n.node.mu.Unlock()
 	}
 }

@@ -174,7 +174,7 @@ func TestUnpin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.node.post(func() { a.node.pin("gone", p) })
+		a.node.enter(func() { a.node.pin("gone", p) })
 	}
 	pin(1)
 	for i := range 8 {

@@ -10,7 +10,7 @@
 //
 // # Reading the source
 //
-// node.go: the Node, its one goroutine that owns the core, and how a node starts and ends. act.go: what the core wants done.
+// node.go: the Node, its one lock (enter), and how a node starts and ends. act.go: what the core wants done.
 // serve.go: what clients' goroutines ask, and how a term begins and ends. follow.go: the records of a leader come in; its first comment is
 // the one to read twice. ship.go: they go out. fullsync.go: the whole store. peers.go and wire.go: messages of the cores.
 // identity.go: which log this is. state.go: the state in ZooKeeper. status.go, options.go.
@@ -21,13 +21,26 @@
 //
 // # Decisions
 //
-// One goroutine owns the core and calls it for each event; what takes time is done by others, who post what has become of it. All
-// that changes the log, but for the records of a leader, is done by one worker in the order in which the core wants it.
+// The core is under one lock. Whoever has an event, calls it and carries out what it wants, on his own goroutine: who has received a
+// message or records, who has written the log, who has read an acknowledgement. Under the lock nobody waits for a disk,
+// a link or another node: frames are handed to sockets that take them at once, or to the queue of their link; what takes time is done by
+// others, who enter again with what has become of it; and who has waited for a commit is told when the lock is let go, by the goroutine that
+// was told of it. So a write with three nodes changes from process to process, but nowhere from goroutine to goroutine:
 //
-// Records of a leader are appended by the goroutine that receives them, and the core is told of them before it sees anything else
-// (follow.go). So the core knows of all that is or will be in the log whenever it decides, records do not pass through its goroutine,
-// and it never waits for a disk.
-// Rejected: asking the core before each batch. It puts a change of goroutines, twice, on the way of every record.
+//	leader    event loop: executes, writes its log, ships to each follower
+//	follower  receiver: asks the core, appends, writes its log, acknowledges on the stream
+//	leader    who reads acknowledgements: the core commits; sends the replies to the clients
+//
+// Rejected: one goroutine that owns the core, with a channel for events. It was two changes of goroutines for each event, of which each
+// may have to wake a thread, which takes longer than all that is done for the write.
+//
+// All that changes the log, but for the records of a leader, is done by one worker in the order in which the core wants it. Records of
+// a leader are appended by the goroutine that receives them, after the core has agreed to them (follow.go), and outside of the lock. So the core
+// knows of all that is or will be in the log whenever it decides, and never waits for a disk.
+//
+// How far a follower is it says on the stream, as often as it gets on, and with each beacon that it answers, on
+// the control link. Both are the same message to the core, which takes the greater of two positions in a session, and of another session or
+// epoch none: it does not matter which comes first, nor when an old stream's last one comes.
 //
 // The core agrees on where two logs part (Join, Answer, sessions). So the streams begin without stream.Resume, which does the
 // same for those who have no core; a stream names its epoch and session, and records under another one are refused.

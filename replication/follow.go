@@ -15,35 +15,24 @@ import (
 	"github.com/gtinside/corecache/replication/stream"
 )
 
-// tail is where records of the leader come into the log of a follower. A record is taken only while the core
-// has agreed to the session of its stream; and before the core sees anything else it is told of what was taken. The loop therefore
-// holds mu whenever it calls the core.
+// tail is where records of the leader come into the log of a follower. They are taken only as the core says, which from
+// then on knows of them, whatever else it sees.
 //
-// To append may take as long as a disk takes, and the loop must not wait for that: the leader would take this
-// node for dead. So a record is appended after it was taken, without mu, one at a time. What else is to be done to the log waits
-// until that has ended (rest), and only what is in the log is acknowledged.
+// To append may take as long as a disk takes, and nobody must wait for that under the lock: the leader would take this
+// node for dead. So records are appended after they were taken, without it, by one goroutine at a time. What else is to be done
+// to the log waits until that has ended (rest), and only what is in the log is acknowledged.
 type tail struct {
-	news chan struct{} // spans is not empty
-
-	mu        sync.Mutex
 	session   uint64 // under which records are taken; 0: none are
 	epoch     uint64 // of the session
 	leader    string
-	committed uint64            // by the leader, as it says
-	last      protocol.Position // where the log ends with what was taken, while there is a session
-	spans     []span            // taken and not known to the core, in order
-	arriving  bool              // something of the stream has come since the core was told so
-	moved     chan struct{}
-	accepted  bool      // the core wants what it was told of
-	appending bool      // what was taken last is not in the log yet
-	stalled   error     // why that takes long
-	rested    sync.Cond // appending or stalled has changed
-}
-
-// span is a row of records of one epoch.
-type span struct {
-	before uint64 // sequence number
-	last   protocol.Position
+	committed uint64           // by the leader, as it says
+	moved     chan struct{}    // closed when there is another session
+	back      *stream.Receiver // acknowledges to the leader under this session; nil: none does
+	counts    uint64           // up to here, as the core says
+	accepted  bool             // the core wants what it was told of
+	appending bool             // what was taken last is not in the log yet
+	stalled   error            // why that takes long
+	rested    sync.Cond        // appending or stalled has changed, or the node was closed
 }
 
 var (
@@ -51,43 +40,81 @@ var (
 	errRecord  = errors.New("not the next record")
 )
 
-// apply appends a record of a stream.
-func (n *Node) apply(epoch, session uint64, r wal.Record) error {
-	if err := n.tail.take(epoch, session, r); err != nil {
-		return err
+// apply appends records of a stream.
+func (n *Node) apply(epoch, session uint64, list []wal.Record, committed uint64) error {
+	if len(list) == 0 {
+		n.heard(epoch, session, committed)
 	}
-	defer n.tail.appended()
-	return n.appendRecord(r)
+	for len(list) > 0 {
+		k := 1
+		for k < len(list) && list[k].Epoch == list[0].Epoch {
+			k++
+		}
+		if err := n.takeRecords(epoch, session, list[:k], committed); err != nil {
+			return err
+		}
+		err := n.appendRecords(list[:k])
+		n.appended()
+		if err != nil {
+			return err
+		}
+		list = list[k:]
+	}
+	return nil
 }
 
-// take takes a record, once the one before is in the log.
-func (t *tail) take(epoch, session uint64, r wal.Record) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for t.appending {
-		t.rested.Wait()
+// takeRecords takes records of one epoch, once those before are in the log.
+func (n *Node) takeRecords(epoch, session uint64, list []wal.Record, committed uint64) error {
+	first, last := list[0], list[len(list)-1]
+	for i, r := range list[1:] {
+		if r.Seq != list[i].Last()+1 {
+			return fmt.Errorf("%w: %d behind %d", errRecord, r.Seq, list[i].Last())
+		}
 	}
-	if t.session != session || t.epoch != epoch {
-		return errSession
-	}
-	if r.Seq != t.last.Seq+1 || r.Epoch < t.last.Epoch || r.Epoch > epoch {
-		return fmt.Errorf("%w: %d of epoch %d behind %v in epoch %d", errRecord, r.Seq, r.Epoch, t.last, epoch)
-	}
-	t.last = protocol.Position{Epoch: r.Epoch, Seq: r.Last()}
-	if k := len(t.spans); k > 0 && t.spans[k-1].last.Epoch == r.Epoch {
-		t.spans[k-1].last = t.last
-	} else {
-		t.spans = append(t.spans, span{r.Seq - 1, t.last})
-	}
-	t.appending = true
-	t.wake()
-	return nil
+	err := ErrClosed
+	n.enter(func() {
+		t := &n.tail
+		for t.appending && n.life.Err() == nil {
+			t.rested.Wait()
+		}
+		switch {
+		case n.life.Err() != nil:
+			return
+		case t.session != session || t.epoch != epoch:
+			err = errSession
+			return
+		}
+		end := n.core.Last()
+		t.committed = max(t.committed, committed)
+		t.accepted = false
+		n.step(func(now int64) []action {
+			return n.core.Received(now, t.leader, message{
+				Kind: protocol.Records, Epoch: epoch, Session: session, Seq: first.Seq - 1,
+				Last: protocol.Position{Epoch: last.Epoch, Seq: last.Last()}, Commit: t.committed,
+			})
+		})
+		if t.appending = t.accepted; t.accepted {
+			err = nil
+		} else {
+			err = fmt.Errorf("%w: %d of epoch %d behind %v in epoch %d", errRecord, first.Seq, last.Epoch, end, epoch)
+		}
+	})
+	return err
 }
 
 // appendPause is how soon an append is tried again for which there was no room.
 const appendPause = 50 * time.Millisecond
 
-// appendRecord appends what was taken, as the core relies on. A full disk is waited for; if it fails otherwise this node can not go on.
+// appendRecords appends what was taken, as the core relies on. A full disk is waited for; if it fails otherwise this node can not go on.
+func (n *Node) appendRecords(list []wal.Record) error {
+	for _, r := range list {
+		if err := n.appendRecord(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (n *Node) appendRecord(r wal.Record) error {
 	for {
 		err := n.db.ApplyRecord(r)
@@ -95,10 +122,10 @@ func (n *Node) appendRecord(r wal.Record) error {
 			return nil
 		}
 		if errors.Is(err, engine.ErrReadOnly) || !errors.Is(err, engine.ErrStalled) && !vfs.IsNoSpace(err) {
-			n.post(func() { n.fail(fmt.Errorf("appending record %d: %w", r.Seq, err)) })
+			n.enter(func() { n.fail(fmt.Errorf("appending record %d: %w", r.Seq, err)) })
 			return err
 		}
-		n.tail.stall(err)
+		n.stall(err)
 		t := time.NewTimer(appendPause)
 		select {
 		case <-t.C:
@@ -109,78 +136,66 @@ func (n *Node) appendRecord(r wal.Record) error {
 	}
 }
 
-func (t *tail) stall(err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.stalled = err
-	t.rested.Broadcast()
+func (n *Node) stall(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tail.stalled = err
+	n.tail.rested.Broadcast()
 }
 
-func (t *tail) appended() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.appending, t.stalled = false, nil
-	t.rested.Broadcast()
+func (n *Node) appended() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tail.appending, n.tail.stalled = false, nil
+	n.tail.rested.Broadcast()
 }
 
 // rest returns when all that was taken is in the log; or why it does not get there. Nothing more is taken meanwhile: there is no session
 // any more, or nobody yet who takes.
-func (t *tail) rest() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for t.appending && t.stalled == nil {
-		t.rested.Wait()
+func (n *Node) rest() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for n.tail.appending && n.tail.stalled == nil {
+		n.tail.rested.Wait()
 	}
-	return t.stalled
+	return n.tail.stalled
 }
 
-func (t *tail) wake() {
-	select {
-	case t.news <- struct{}{}:
-	default:
-	}
-}
-
-// absorbLocked tells the core what was taken.
-func (n *Node) absorbLocked() {
-	t := &n.tail
-	if t.arriving || t.appending {
-		n.core.Receiving(clock())
-		t.arriving = false
-	}
-	for _, s := range t.spans {
-		t.accepted = false
-		m := message{Kind: protocol.Records, Epoch: t.epoch, Session: t.session, Seq: s.before, Last: s.last, Commit: t.committed}
-		n.perform(n.core.Received(clock(), t.leader, m))
-		if !t.accepted && !n.broken {
-			n.broken = true
-			n.o.Log.WithError(errBroken).Errorf("replication: records up to %v were taken, and are not wanted", s.last)
-			n.o.Failed(errBroken)
-		}
-	}
-	t.spans = t.spans[:0]
-}
-
-// settleLocked lets records in, or not, as the core has decided.
-func (n *Node) settleLocked() {
+// settle lets records in, or not, as the core has decided.
+func (n *Node) settle() {
 	t := &n.tail
 	_, epoch, leader := n.core.Role()
 	session := n.core.Session()
 	if session != t.session || epoch != t.epoch {
-		t.session, t.epoch, t.leader, t.committed, t.last = session, epoch, leader, 0, n.core.Last()
+		t.session, t.epoch, t.leader, t.committed, t.back, t.counts = session, epoch, leader, 0, nil, 0
 		close(t.moved)
 		t.moved = make(chan struct{})
 	}
 	n.showLeader()
 }
 
+// acknowledge tells the leader what the core answers for.
+func (n *Node) acknowledge(leader string, m *message) {
+	t := &n.tail
+	if t.back == nil || t.session != m.Session || t.epoch != m.Epoch {
+		n.send(leader, m)
+		return
+	}
+	t.counts = max(t.counts, m.Seq)
+	t.acknowledge()
+}
+
+// acknowledge sends what the leader does not know of this log. While there is a session nothing is cut off it.
+func (t *tail) acknowledge() {
+	if t.back != nil {
+		t.back.Acknowledge(t.counts)
+	}
+}
+
 // agreed waits until the core has agreed to a session, as its leader's stream may be here before the message that says so.
 func (n *Node) agreed(ctx context.Context, epoch, session uint64) bool {
-	t := &n.tail
 	for {
-		t.mu.Lock()
-		yes, moved := t.session == session && t.epoch == epoch, t.moved
-		t.mu.Unlock()
+		yes, moved := n.follows(epoch, session)
 		if yes {
 			return true
 		}
@@ -190,6 +205,13 @@ func (n *Node) agreed(ctx context.Context, epoch, session uint64) bool {
 			return false
 		}
 	}
+}
+
+// follows tells whether records are taken under a session. moved is closed when that may have changed.
+func (n *Node) follows(epoch, session uint64) (yes bool, moved <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.tail.session == session && n.tail.epoch == epoch, n.tail.moved
 }
 
 // receive is the follower's end of a stream.
@@ -203,12 +225,17 @@ func (n *Node) receive(conn *link.Conn, epoch, session uint64) {
 		_ = conn.Close(errSession.Error())
 		return
 	}
-	_ = n.tail.rest() // the receiver begins where the log ends. If there is no room, its first record waits
+	_ = n.rest() // the receiver begins where the log ends. If there is no room, its first record waits
 	n.tasks.Go(func() { n.untilOver(ctx, cancel, epoch, session) })
 	r := stream.NewReceiver(n.db, conn, epoch, stream.ReceiverOptions{
-		Apply:     func(r wal.Record) error { return n.apply(epoch, session, r) },
-		Arriving:  func() { n.tail.heard(epoch, session, 0) },
-		Committed: func(seq uint64) { n.tail.heard(epoch, session, seq) },
+		Owned:    true,
+		Apply:    func(list []wal.Record, committed uint64) error { return n.apply(epoch, session, list, committed) },
+		Arriving: func() { n.heard(epoch, session, 0) },
+	})
+	n.enter(func() {
+		if n.tail.session == session && n.tail.epoch == epoch {
+			n.tail.back = r
+		}
 	})
 	n.o.Log.WithField("epoch", epoch).WithField("session", session).Info("replication: following " + conn.Peer().Node)
 	err := r.Run(ctx)
@@ -216,21 +243,20 @@ func (n *Node) receive(conn *link.Conn, epoch, session uint64) {
 	n.disconnected(conn.Peer().Node, epoch, session)
 }
 
-// heard notes that something of a stream has come, and what the leader has committed, as it says.
-func (t *tail) heard(epoch, session, committed uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.session == session && t.epoch == epoch {
-		t.arriving, t.committed = true, max(t.committed, committed)
-	}
+// heard notes that something of a stream has come, though no record, and what the leader has committed, as it says.
+func (n *Node) heard(epoch, session, committed uint64) {
+	n.enter(func() {
+		if t := &n.tail; t.session == session && t.epoch == epoch {
+			n.core.Receiving(clock())
+			t.committed = max(t.committed, committed)
+		}
+	})
 }
 
 // untilOver ends a stream when the core does not want it any more.
 func (n *Node) untilOver(ctx context.Context, cancel context.CancelCauseFunc, epoch, session uint64) {
 	for {
-		n.tail.mu.Lock()
-		same, moved := n.tail.session == session && n.tail.epoch == epoch, n.tail.moved
-		n.tail.mu.Unlock()
+		same, moved := n.follows(epoch, session)
 		if !same {
 			cancel(errSession)
 			return
@@ -245,7 +271,7 @@ func (n *Node) untilOver(ctx context.Context, cancel context.CancelCauseFunc, ep
 
 // disconnected tells the core that the stream of a session has ended, if that is the present one.
 func (n *Node) disconnected(node string, epoch, session uint64) {
-	n.post(func() {
+	n.enter(func() {
 		n.step(func(now int64) []action {
 			if n.tail.session != session || n.tail.epoch != epoch {
 				return nil

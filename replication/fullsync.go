@@ -26,7 +26,7 @@ const (
 // until then this node has no log that anybody could rely on.
 func (n *Node) fullSync() {
 	n.disk.do(func() {
-		err := n.tail.rest()
+		err := n.rest()
 		if err == nil {
 			_, err = n.identity.change(func(id *identity) {
 				id.Lineage, id.Tears, id.Syncing, id.Closed = newLineage(), 0, true, false
@@ -39,7 +39,7 @@ func (n *Node) fullSync() {
 			err = n.installed()
 		}
 		if err != nil && n.life.Err() == nil {
-			n.post(func() { n.fail(err) })
+			n.enter(func() { n.fail(err) })
 		}
 	})
 }
@@ -73,15 +73,11 @@ func (n *Node) fetchOnce() (position uint64, err error) {
 		node, addr string
 		epoch      uint64
 	}
-	asked := make(chan where, 1)
-	n.post(func() {
-		_, epoch, leader := n.core.Role()
-		asked <- where{leader, n.known[leader].Peer, epoch}
-	})
 	var w where
-	select {
-	case w = <-asked:
-	case <-n.life.Done():
+	if !n.enter(func() {
+		_, epoch, leader := n.core.Role()
+		w = where{leader, n.known[leader].Peer, epoch}
+	}) {
 		return 0, context.Cause(n.life)
 	}
 	if w.node == "" || w.node == n.id || w.addr == "" {
@@ -111,9 +107,9 @@ func (n *Node) installed() error {
 		}
 	}
 	base := protocol.Position{Epoch: n.db.Epoch(), Seq: n.db.Last()}
-	n.post(func() {
+	n.enter(func() {
 		n.watch.Close()
-		n.watch = n.db.WatchLog()
+		n.watch = n.db.WatchLog(n.logMoved)
 		n.step(func(now int64) []action { return n.core.FullSynced(now, id.logID(), base) })
 	})
 	return nil
@@ -139,15 +135,13 @@ func (n *Node) serveSync(conn *link.Conn) {
 
 // postPin keeps the log behind what a follower has got.
 func (n *Node) postPin(node string, epoch uint64, p *wal.Pin) {
-	select {
-	case n.events <- func() {
+	if !n.enter(func() {
 		if n.leading.Load() == epoch {
 			n.pin(node, p)
 		} else {
 			n.unpin(p)
 		}
-	}:
-	case <-n.life.Done():
+	}) {
 		p.Close()
 	}
 }

@@ -262,9 +262,10 @@ func (n *testNode) kill() {
 	}
 	n.gate.close()
 	n.node.end(ErrClosed) // from here on it does nothing
-	<-n.node.ran
+	n.node.mu.Lock()      // nobody enters any more
 	n.node.serving.held.Store(0)
-	n.db.RefuseWaits(errDeposed) // so that clients let go
+	n.node.mu.Unlock()
+	n.db.RefuseWaits(errDeposed)() // so that clients let go
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
 	if err := errors.Join(n.node.Close(), n.db.Close()); err != nil && !n.broken {

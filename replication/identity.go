@@ -31,7 +31,7 @@ type identity struct {
 	Syncing bool   `json:"syncing"` // a full sync has begun and not ended: the data is no log's
 }
 
-// kept is the identity while the node runs. The worker changes it, and whoever changes settings: not the loop, as that takes an fsync.
+// kept is the identity while the node runs. The worker changes it, and whoever changes settings: not under the lock of the Node, as that takes an fsync.
 type kept struct {
 	o  *Options
 	mu sync.Mutex

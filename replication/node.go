@@ -27,15 +27,14 @@ var (
 	errNotLeading = errors.New("this node does not lead")
 	errNoReplicas = errors.New("not enough replicas in sync")
 	errDeposed    = errors.New("another node leads by now")
-	errBroken     = errors.New("the log and the core of the replication disagree")
 	// ErrClosed is returned by a Node that was closed.
 	ErrClosed = errors.New("replication: closed")
 )
 
 // Node is one node of a cluster. Its methods may be called concurrently; Start once.
 //
-// One goroutine, run, owns the core and everything else that is not said to be shared. Others do I/O and post
-// what has happened.
+// Whoever has an event, be it a message, a record, a write to the log or a tick of the clock, enters, and calls the core and carries
+// out what it wants, all under one lock. Nothing is waited for under it.
 type Node struct {
 	o       Options
 	serving serving
@@ -56,22 +55,21 @@ type Node struct {
 	links    link.Options
 	source   *fullsync.Source
 
-	events chan func()
 	disk   *worker
 	life   context.Context
 	end    context.CancelCauseFunc
-	tasks  sync.WaitGroup // but for run
-	ran    chan struct{}  // run has ended
+	tasks  sync.WaitGroup
 	once   sync.Once
 	closed error
 	left   chan struct{} // the core has left
 
-	tail     tail // shared with the goroutine that receives the leader's log
 	identity kept // shared with the worker and SetSettings
 
-	// Owned by run.
+	mu       sync.Mutex // guards what follows; see enter
+	after    []func()   // is done when it is let go
 	core     *protocol.Node
 	lead     lead
+	tail     tail
 	known    map[string]election.Node // where nodes are reached, also those that have gone
 	absent   map[string]int64         // since when those that have gone have
 	peers    map[string]*peer
@@ -96,7 +94,7 @@ func New(o Options) (*Node, error) {
 	n := &Node{
 		o: o, known: map[string]election.Node{}, absent: map[string]int64{},
 		peers: map[string]*peer{}, streams: map[string]*shipment{}, pins: map[string]*wal.Pin{},
-		events: make(chan func(), 256), ran: make(chan struct{}), left: make(chan struct{}),
+		left: make(chan struct{}),
 	}
 	n.serving.until.Store(ended)
 	n.life, n.end = context.WithCancelCause(context.Background())
@@ -131,19 +129,18 @@ func (n *Node) Start(m Membership) error {
 	if err != nil {
 		return err
 	}
+	n.disk = newWorker(n.life)
+	n.tail.moved = make(chan struct{})
+	n.tail.rested.L = &n.mu
 	for _, nl := range n.member.Listeners {
 		if err := n.listen(nl); err != nil {
 			return err
 		}
 	}
-	n.disk = newWorker(n.life)
 	n.tasks.Go(n.disk.run)
-	n.watch = n.db.WatchLog()
-	n.tail.news = make(chan struct{}, 1)
-	n.tail.moved = make(chan struct{})
-	n.tail.rested.L = &n.tail.mu
+	n.watch = n.db.WatchLog(n.logMoved)
 	n.self.Store(&self.ID)
-	go n.run()
+	n.tasks.Go(n.run)
 	return nil
 }
 
@@ -173,51 +170,55 @@ func coreLog(db *engine.DB, id protocol.LogID) protocol.Log {
 	return l
 }
 
-// run is the loop.
+// run brings the events of the clock and of the election.
 func (n *Node) run() {
-	defer close(n.ran)
 	tick := time.NewTicker(n.o.Lease / 32)
 	defer tick.Stop()
-	n.look()
+	n.enter(n.look)
 	for {
 		select {
-		case f := <-n.events:
-			f()
-		case <-n.tail.news:
-			n.step(nil)
-		case <-n.watch.C:
-			n.logMoved()
 		case <-n.election.Changed():
-			n.look()
+			n.enter(n.look)
 		case <-tick.C:
-			n.step(n.core.Tick)
-			n.forget()
-			n.watchDisk()
-			n.showStatus()
+			n.enter(n.tick)
 		case <-n.life.Done():
 			return
 		}
 	}
 }
 
-// post hands an event to the loop. It gives up when the node is closed.
-func (n *Node) post(f func()) {
-	select {
-	case n.events <- f:
-	case <-n.life.Done():
+// enter calls f, which brings an event, under the lock, and does afterwards what must not be done under it. It reports false, and
+// does nothing, when the node is closed. f must not wait, nor write to the store.
+func (n *Node) enter(f func()) bool {
+	n.mu.Lock()
+	if n.life.Err() != nil {
+		n.mu.Unlock()
+		return false
 	}
+	f()
+	after := n.after
+	n.after = nil
+	n.mu.Unlock()
+	for _, f := range after {
+		f()
+	}
+	return true
 }
 
-// step lets the core see an event. Between what the log has got from the leader before it, and what comes after, there is
-// nothing that the core does not know of.
+// step lets the core see an event. Its caller has entered.
 func (n *Node) step(event func(now int64) []action) {
-	n.tail.mu.Lock()
-	defer n.tail.mu.Unlock()
-	n.absorbLocked()
-	if event != nil {
-		n.perform(event(clock()))
+	n.perform(event(clock()))
+	n.settle()
+}
+
+func (n *Node) tick() {
+	if n.tail.appending {
+		n.core.Receiving(clock()) // what takes long is not stuck
 	}
-	n.settleLocked()
+	n.step(n.core.Tick)
+	n.forget()
+	n.watchDisk()
+	n.showStatus()
 }
 
 // look takes over what the election shows.
@@ -240,17 +241,19 @@ func (n *Node) stateRead(s election.State, version int32) {
 	n.step(func(now int64) []action { return n.core.StateRead(now, coreState(s), version) })
 }
 
-// logMoved tells the core how far this node's log is.
+// logMoved tells the core how far this node's log is. Whoever has written or synced calls it.
 func (n *Node) logMoved() {
-	p := n.db.LogPositions()
-	if p.Err != nil && !errors.Is(p.Err, wal.ErrClosed) {
-		n.fail(p.Err)
-	}
-	n.step(func(now int64) []action { // the core knows of all that is there
-		p = n.db.LogPositions()
-		return n.core.Appended(now, p.Written)
+	n.enter(func() {
+		p := n.db.LogPositions()
+		if p.Err != nil && !errors.Is(p.Err, wal.ErrClosed) {
+			n.fail(p.Err)
+		}
+		now := clock()
+		n.perform(n.core.Appended(now, p.Written))
+		n.perform(n.core.Synced(now, p.Synced))
+		n.settle()
+		n.tail.acknowledge() // also what is only synced: clients may wait for that
 	})
-	n.step(func(now int64) []action { return n.core.Synced(now, p.Synced) })
 }
 
 // progress is how far the log was, and how long it has been there.
@@ -315,13 +318,15 @@ func (n *Node) Shutdown(ctx context.Context, limit time.Duration) error {
 	if n.Self() == "" {
 		return nil // it never started
 	}
-	n.post(func() { n.shutdown(limit) })
+	if !n.enter(func() { n.shutdown(limit) }) {
+		return ErrClosed
+	}
 	select {
 	case <-n.left:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("leaving the cluster: %w", context.Cause(ctx))
-	case <-n.ran:
+	case <-n.life.Done():
 		return ErrClosed
 	}
 }
@@ -350,8 +355,11 @@ func (n *Node) close() error {
 		}
 		return err
 	}
-	<-n.ran
-	n.db.RefuseWaits(errDeposed) // the worker may wait
+	n.mu.Lock() // nobody enters any more
+	wake := n.db.RefuseWaits(errDeposed)
+	n.tail.rested.Broadcast()
+	n.mu.Unlock()
+	wake() // the worker may wait
 	n.tasks.Wait()
 	n.watch.Close()
 	for _, p := range n.pins {
@@ -376,18 +384,13 @@ func (n *Node) SetSettings(s protocol.Settings) error {
 			return err
 		}
 	}
-	done := make(chan struct{})
-	n.post(func() {
+	if !n.enter(func() {
 		n.o.Settings = s
 		n.step(func(now int64) []action { return n.core.SetSettings(now, s) })
-		close(done)
-	})
-	select {
-	case <-done:
-		return nil
-	case <-n.ran:
+	}) {
 		return ErrClosed
 	}
+	return nil
 }
 
 // SetSyncRate changes Options.SyncRate.

@@ -197,7 +197,7 @@ func TestDivergence(t *testing.T) {
 	}
 }
 
-// TestPaused stops the loop of the leader, as a process that is stopped does not run: it leads no more when its lease is over.
+// TestPaused lets nobody enter the leader, as a process that is stopped does not run: it leads no more when its lease is over.
 func TestPaused(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
 	c.start("a", "b", "c")
@@ -205,7 +205,7 @@ func TestPaused(t *testing.T) {
 	c.must("k", "v")
 	l := c.leader()
 	term := l.node.Leads()
-	l.node.tail.mu.Lock()
+	l.node.mu.Lock()
 	c.eventually("another node leads", func() bool {
 		for _, n := range c.nodes {
 			if n != l && n.node.Leads() != 0 {
@@ -217,7 +217,7 @@ func TestPaused(t *testing.T) {
 	if l.node.Leads() != 0 || l.node.Holds(term) {
 		t.Error("a paused leader goes on")
 	}
-	l.node.tail.mu.Unlock()
+	l.node.mu.Unlock()
 	c.eventually("it follows", func() bool { id, _ := l.node.Leader(); return id != "" && id != l.id })
 	c.must("k", "w")
 	c.inSync("a", "b", "c")
@@ -417,12 +417,7 @@ func TestForgotten(t *testing.T) {
 	c.start("b")
 	c.inSync("a", "b")
 	kept := func() (n int) {
-		done := make(chan struct{})
-		a.node.post(func() {
-			n = len(a.node.pins) + len(a.node.peers)
-			close(done)
-		})
-		<-done
+		a.node.enter(func() { n = len(a.node.pins) + len(a.node.peers) })
 		return n
 	}
 	if n := kept(); n != 2 {

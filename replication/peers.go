@@ -121,7 +121,7 @@ func (n *Node) hold(ctx context.Context, p *peer, conn *link.Conn) {
 
 // lost tells the core that messages to or from a node may be missing.
 func (n *Node) lost(node string) {
-	n.post(func() { n.step(func(now int64) []action { return n.core.Disconnected(now, node) }) })
+	n.enter(func() { n.step(func(now int64) []action { return n.core.Disconnected(now, node) }) })
 }
 
 // send does not wait; what can not be sent is lost.
@@ -194,7 +194,7 @@ func (n *Node) receiveMessages(conn *link.Conn) {
 			_ = conn.Close(err.Error())
 			break
 		}
-		n.post(func() { n.step(func(now int64) []action { return n.core.Received(now, from, m) }) })
+		n.enter(func() { n.step(func(now int64) []action { return n.core.Received(now, from, m) }) })
 	}
 	n.lost(from)
 }

@@ -10,7 +10,7 @@ import (
 // quietTime bounds how long a leader that hands over waits for commands that have begun.
 const quietTime = time.Second
 
-// serving is what clients' goroutines ask for each of their commands. The loop writes it; everything is atomic.
+// serving is what clients' goroutines ask for each of their commands. Events write it; everything is atomic.
 type serving struct {
 	term     atomic.Uint64 // in which commands may begin, 0 = none may
 	held     atomic.Uint64 // in which replies may leave, if the lease lasts
@@ -69,7 +69,7 @@ func (n *Node) Leader() (id, addr string) {
 // lead. It must be called before Leader, so that no change is missed.
 func (n *Node) Changed() <-chan struct{} { return n.serving.changed.wait() }
 
-// lead is the loop's side of it.
+// lead is what those who have entered know of it.
 type lead struct {
 	epoch    uint64 // 0: does not lead
 	admitted bool   // clients' commands were let in
@@ -86,7 +86,7 @@ func (n *Node) serve(epoch uint64, writable bool) {
 	l.admitted = true
 	n.disk.do(func() {
 		err := n.admit(first, writable)
-		n.post(func() { n.admitted(epoch, writable, err) })
+		n.enter(func() { n.admitted(epoch, writable, err) })
 	})
 }
 
@@ -138,7 +138,7 @@ func (n *Node) drain() {
 		cancel()
 		n.db.RefuseWrites(errNotLeading)
 		seq := n.db.Last()
-		n.post(func() { n.step(func(now int64) []action { return n.core.Stopped(now, seq) }) })
+		n.enter(func() { n.step(func(now int64) []action { return n.core.Stopped(now, seq) }) })
 	})
 }
 
@@ -151,13 +151,13 @@ func (n *Node) stopLeading() {
 	n.lead = lead{}
 	n.leading.Store(0)
 	n.endStreams()
-	n.db.RefuseWaits(errDeposed)
+	n.refuseWaits(errDeposed)
 	n.serving.changed.fire()
 	n.o.Log.Warn("replication: this node does not lead any more")
 	n.disk.do(func() {
 		n.db.RefuseWrites(errNotLeading)
 		seq := n.db.Last()
-		n.post(func() { n.step(func(now int64) []action { return n.core.Stopped(now, seq) }) })
+		n.enter(func() { n.step(func(now int64) []action { return n.core.Stopped(now, seq) }) })
 	})
 }
 

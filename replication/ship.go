@@ -8,6 +8,7 @@ import (
 
 	"github.com/gtinside/corecache/engine/wal"
 	"github.com/gtinside/corecache/replication/link"
+	"github.com/gtinside/corecache/replication/protocol"
 	"github.com/gtinside/corecache/replication/stream"
 )
 
@@ -95,9 +96,11 @@ func (n *Node) ship(ctx context.Context, s *shipment, node, addr string, epoch, 
 	var accepted sync.Once // by the follower, who may have gone on to something else
 	sender, err := stream.NewSender(n.db, conn, epoch, seq+1, stream.SenderOptions{
 		Window: n.o.Window, Batch: n.o.Batch, Pin: pin,
-		Acked: func(stream.Ack) {
+		Acked: func(a stream.Ack) {
 			accepted.Do(func() { n.streamed.Add(1) })
 			n.acked.fire()
+			m := message{Kind: protocol.Ack, Epoch: epoch, Session: s.session, Seq: a.Counts, At: protocol.NoBeacon}
+			n.enter(func() { n.step(func(now int64) []action { return n.core.Received(now, node, m) }) })
 		},
 	})
 	if err != nil {
@@ -110,7 +113,7 @@ func (n *Node) ship(ctx context.Context, s *shipment, node, addr string, epoch, 
 
 // streamEnded tells the core, unless the stream was replaced or ended on purpose.
 func (n *Node) streamEnded(node string, s *shipment, err error) {
-	n.post(func() {
+	n.enter(func() {
 		if n.streams[node] != s {
 			return
 		}
@@ -151,7 +154,7 @@ func (n *Node) pin(node string, p *wal.Pin) {
 	n.pins[node] = p
 }
 
-// unpin lets a pin go. That may remove files, for which the loop must not wait.
+// unpin lets a pin go. That may remove files, for which nobody must wait who has entered.
 func (n *Node) unpin(p *wal.Pin) { n.tasks.Go(p.Close) }
 
 // pinForAll keeps the log for all who may follow soon. Whoever is in sync has what is committed.

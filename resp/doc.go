@@ -51,7 +51,7 @@
 //	accept loop     one per listener; owner Server; ends when the listener is closed
 //	session         one per connection (redcon's), mostly asleep; ends when the connection is closed
 //	loop.run        one per event loop; ends with Shutdown, or when another goroutine has become the loop
-//	answerer        one per round of an event loop whose writes take long to commit, or whose commands another node executes; ends when they are answered
+//	answerer        one per round of an event loop whose writes have to be synced, or whose commands another node executes; ends when they are answered
 //	watchdog        one per Server; replaces loops that are stuck; ends with Shutdown
 //	outbox.drain    at most one per connection, while its client is slow; ends with the connection
 //	watcher.run     at most one per connection without event loop, while one of its commands blocks

@@ -43,6 +43,20 @@ type testCommands struct {
 	commits chan struct{}                   // with slow, a token lets one unit with a WRITE end
 	slow    atomic.Bool                     // commits take long
 	panics  atomic.Pointer[command.Session] // whose next EndUnit panics
+	later   chan func()                     // not nil: gets what lets units with a WRITE end, instead of commits
+}
+
+func (f *testCommands) Await(sessions []*command.Session, done func()) bool {
+	if f.later == nil {
+		return false
+	}
+	f.later <- func() {
+		for _, sess := range sessions {
+			sess.LastWrite = 0
+		}
+		done()
+	}
+	return true
 }
 
 func (f *testCommands) EndUnit(sess *command.Session, w *reply.Writer) error {

@@ -21,7 +21,8 @@ import (
 // A client is idle, or held by exactly one goroutine, which executes its requests:
 //
 //	the loop          while the client's turn lasts
-//	an answerer       from then on, if the commit of its writes takes long (fsync, replicas)
+//	an answerer       from then on, if its writes have to be synced or another node executes its commands
+//	who commits       from then on, if other nodes have to have its writes: whoever learns that they have sends the replies
 //	its own (redcon's) whenever something has to be waited for: a client that does not read its replies, the end of the
 //	                  session, or a client whose units have been slow
 //
@@ -264,13 +265,7 @@ func (l *loop) answer() bool {
 	late := l.late
 	l.late = nil
 	if !l.answersAtOnce(late) {
-		l.server.tasks.Go(func() {
-			l.server.together(late)
-			for _, c := range late {
-				c.put(c.reply())
-			}
-		})
-		return true
+		return l.answerLater(late)
 	}
 	turn := l.begin()
 	for _, c := range late {
@@ -291,13 +286,28 @@ func (l *loop) answer() bool {
 	return kept
 }
 
-// together lets the units of several clients end together where they wait for another node.
-func (s *Server) together(late []*client) {
+// answerLater has the replies sent by whoever learns of the commit; or by a goroutine that waits, if there is
+// more to wait for.
+func (l *loop) answerLater(late []*client) (kept bool) {
+	reply := func() {
+		for _, c := range late {
+			c.put(c.reply())
+		}
+	}
 	sessions := make([]*command.Session, len(late))
 	for i, c := range late {
 		sessions[i] = c.sess
 	}
-	s.commands.Together(sessions)
+	turn := l.begin()
+	awaited := l.server.commands.Await(sessions, reply)
+	kept = l.turn.CompareAndSwap(turn, turn+1)
+	if !awaited {
+		l.server.tasks.Go(func() {
+			l.server.commands.Together(sessions)
+			reply()
+		})
+	}
+	return kept
 }
 
 func (l *loop) answersAtOnce(late []*client) bool {

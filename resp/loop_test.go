@@ -95,6 +95,39 @@ func TestSlowCommit(t *testing.T) {
 	}
 }
 
+// TestAnsweredByWhoCommits has another goroutine send the replies of writes. The loop serves others meanwhile, and those clients again
+// afterwards: what they have sent in between, and the end of a connection.
+func TestAnsweredByWhoCommits(t *testing.T) {
+	withoutWatchdog(t)
+	s := startServer(t, nil)
+	s.fake.later = make(chan func(), 100)
+	s.fake.slow.Store(true)
+	for range 20 {
+		quiet, talker, goer := s.dial(), s.dial(), s.dial()
+		var done []func()
+		for _, c := range []*testClient{quiet, talker, goer} {
+			c.send(array("PING") + array("WRITE"))
+			done = append(done, <-s.fake.later)
+			s.dial().ping()
+		}
+		talker.send(array("PING"))
+		goer.Close()
+		for _, f := range done {
+			f()
+		}
+		quiet.expect("+PONG\r\n+OK\r\n")
+		talker.expect("+PONG\r\n+OK\r\n+PONG\r\n")
+		for _, c := range []*testClient{quiet, talker} {
+			c.ping()
+			c.Close()
+		}
+	}
+	for _, c := range []*testClient{s.dial(), s.dial()} {
+		c.Close()
+	}
+	s.fake.slow.Store(false)
+}
+
 // TestWritesOfOneRound are answered together, after all of them were executed.
 func TestWritesOfOneRound(t *testing.T) {
 	s := startServer(t, nil)

@@ -20,6 +20,7 @@ type Commands interface {
 	Dispatch(*command.Session, [][]byte, *reply.Writer)
 	EndUnit(*command.Session, *reply.Writer) error
 	EndsAtOnce(*command.Session) bool
+	Await(sessions []*command.Session, f func()) bool
 	Together([]*command.Session)
 }
 

@@ -225,7 +225,7 @@ func (cl *cluster) leave() {
 	if err := cl.node.Shutdown(ctx, limit); err != nil {
 		cl.log.WithError(err).Warn("leaving the cluster")
 	}
-	cl.db.RefuseWaits(errLeft) // nothing is committed here any more, and the front end waits for those who wait
+	cl.db.RefuseWaits(errLeft)() // nothing is committed here any more, and the front end waits for those who wait
 	settle, done := context.WithTimeout(context.Background(), settleTime)
 	defer done()
 	cl.proxy.Settle(settle)

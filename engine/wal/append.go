@@ -104,6 +104,7 @@ func (l *Log) flushLocked() error {
 	l.mu.Unlock()
 	err := l.writeOut()
 	l.finish()
+	wake(l.wakeKeeper)
 	l.mu.Lock()
 	return err
 }

@@ -10,12 +10,14 @@ import (
 // Two goroutines belong to a log; both end in Close, through l.stop.
 //
 // The writer writes records that nobody waits for, and tries again while the
-// disk is full. The keeper does what takes long: the periodic fsync,
+// disk is full. While there are records at all it looks after them by a timer, so that hardly any of them has to wake it. The keeper does what takes long: the periodic fsync,
 // closing segments, and having the next one ready.
 
 const (
-	// writeDelay is how long a record that nobody waits for may stay in memory.
+	// writeDelay is how often the writer looks: a record that nobody waits for stays in memory for up to twice as long.
 	writeDelay = time.Millisecond
+	// writeQuiet is after how many looks without a new record it sleeps.
+	writeQuiet = 8
 	// retryDelay is how often a full disk is tried again.
 	retryDelay = 100 * time.Millisecond
 )
@@ -31,7 +33,7 @@ func (l *Log) runWriter() {
 		case <-l.wakeWriter:
 		}
 		last, delay := l.last.Load(), writeDelay
-		for l.behind(last) {
+		for quiet := 0; quiet < writeQuiet; quiet++ {
 			timer.Reset(delay)
 			select {
 			case <-l.stop:
@@ -39,9 +41,15 @@ func (l *Log) runWriter() {
 			case <-l.hurry:
 			case <-timer.C:
 			}
-			delay = retryDelay
+			delay = writeDelay
 			if l.behind(last) {
 				_ = l.commitWaiting() // the log remembers failures; a full disk is tried again
+				if l.behind(last) {
+					delay, quiet = retryDelay, 0
+				}
+			}
+			if now := l.last.Load(); now != last {
+				last, quiet = now, 0
 			}
 		}
 	}
@@ -64,6 +72,7 @@ func (l *Log) commitWaiting() error {
 	l.mu.Lock()
 	l.takeLocked()
 	l.mu.Unlock()
+	defer l.tell()
 	return l.commit(l.AcksSynced())
 }
 
@@ -85,6 +94,7 @@ func (l *Log) runKeeper() {
 		case <-ticker.C:
 			l.keep(interval > 0)
 		}
+		l.tell()
 	}
 }
 

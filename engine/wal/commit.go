@@ -40,7 +40,7 @@ func (l *Log) Wait(seq uint64) error {
 }
 
 func (l *Log) wait(seq uint64) error {
-	runtime.Gosched() // let others append, who are about to
+	l.yield()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for tried := false; ; tried = true {
@@ -62,7 +62,29 @@ func (l *Log) wait(seq uint64) error {
 		l.mu.leading = true
 		l.mu.Unlock()
 		l.commit(l.AcksSynced())
+		l.tell()
 		l.mu.Lock()
+	}
+}
+
+// alone is after how many groups of one record it is tried again whether others are about to append.
+const alone = 32
+
+// yield lets others append, who are about to. When nobody is, that costs more than the write: the scheduler wakes a thread for
+// a goroutine that is back at once.
+func (l *Log) yield() {
+	if l.crowd.Load() > 0 || l.yields.Add(1)%alone == 0 {
+		runtime.Gosched()
+	}
+}
+
+// noteGroup tells yield how many records were written together.
+func (l *Log) noteGroup(records int) {
+	switch crowd := l.crowd.Load(); {
+	case records > 1:
+		l.crowd.Store(alone)
+	case crowd > 0:
+		l.crowd.Store(crowd - 1)
 	}
 }
 
@@ -104,6 +126,7 @@ func (l *Log) endExclusive() {
 	l.mu.exclusive = false
 	l.mu.Unlock()
 	l.finish()
+	wake(l.wakeKeeper)
 }
 
 // Sync makes everything durable that was appended before, whatever the level.
@@ -115,6 +138,7 @@ func (l *Log) Sync() error {
 	}
 	l.takeLocked()
 	l.mu.Unlock()
+	defer wake(l.wakeKeeper)
 	if l.AcksSynced() {
 		return l.commit(true) // with those who wait for an fsync anyway
 	}
@@ -235,6 +259,7 @@ func (l *Log) writeTaken() error {
 		return l.failLocked(err)
 	}
 	l.stats.groups.observe(uint64(out.records))
+	l.noteGroup(out.records)
 	out.records = 0
 	l.mu.full = nil
 	l.wroteLocked(out.seg, out.end(), out.last, len(out.b))
@@ -250,7 +275,7 @@ func (l *Log) wroteLocked(seg *segment, end int64, last uint64, n int) {
 	}
 	l.stats.bytes.Add(uint64(n))
 	l.written.Store(last)
-	l.notifyLocked()
+	l.movedLocked()
 }
 
 // zeroAhead is how far zeros are written ahead of the records in a segment
@@ -315,7 +340,7 @@ func (l *Log) syncWritten() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.synced.Store(max(seq, l.synced.Load()))
-	l.notifyWatchesLocked()
+	l.movedLocked()
 	return nil
 }
 

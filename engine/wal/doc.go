@@ -41,6 +41,9 @@
 //
 // Lock order: token, Log.trimMu, Log.syncMu, Log.mu; Reader.mu before Log.mu.
 //
+// Who has written for others tells those who watch the log (Watch), on his own goroutine and with no lock held: what hangs
+// on a write, such as shipping it, follows at once.
+//
 // Two goroutines belong to each log (background.go): the writer, for records that nobody waits for,
 // and the keeper, for the periodic fsync and for preparing segments. Where a write is enough for an
 // acknowledgement, fsyncs are made without the token: they hold up nobody.

@@ -95,6 +95,8 @@ type Log struct {
 	stop       chan struct{}
 	background sync.WaitGroup
 	closeOnce  sync.Once
+	crowd      atomic.Int32  // the last groups had more than one record, up to so many before
+	yields     atomic.Uint32 // calls of yield
 	closeErr   error
 
 	// trimMu serialises what removes segments. It comes before syncMu.
@@ -124,7 +126,8 @@ type Log struct {
 		nextID    uint64
 		released  uint64 // sequence number
 		readers   map[*Reader]struct{}
-		watches   map[*Watch]struct{}
+		watches   []*Watch // never changed in place
+		untold    bool     // they do not know the newest
 		pins      map[*Pin]struct{}
 	}
 }
@@ -185,7 +188,6 @@ func Open(o Options, after uint64, replay func(Record) error) (*Log, error) {
 	l.synced.Store(found.last)
 	l.mu.released = after
 	l.mu.readers = map[*Reader]struct{}{}
-	l.mu.watches = map[*Watch]struct{}{}
 	l.mu.pins = map[*Pin]struct{}{}
 	l.mu.segments = found.segments
 	l.mu.nextID = found.nextID
@@ -236,11 +238,12 @@ func (l *Log) close() error {
 	l.mu.Lock()
 	l.mu.err = ErrClosed
 	l.failed.Store(true)
-	l.notifyLocked()
+	l.movedLocked()
 	l.mu.Unlock()
 	l.endExclusive()
 	close(l.stop)
 	l.background.Wait()
+	l.tell()
 
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
@@ -381,6 +384,7 @@ func (l *Log) failLocked(err error) error {
 	}
 	l.mu.err = fmt.Errorf("%w: %w", ErrFailed, err)
 	l.failed.Store(true)
-	l.notifyLocked()
+	l.movedLocked()
+	wake(l.wakeKeeper)
 	return l.mu.err
 }

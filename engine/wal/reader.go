@@ -97,10 +97,7 @@ func (r *Reader) Next(ctx context.Context) (Record, error) {
 	}
 }
 
-// Ready has a value when TryNext, after it found nothing, may find something.
-func (r *Reader) Ready() <-chan struct{} { return r.notify }
-
-// TryNext is Next without the wait: it is not ok if the next record is not written yet.
+// TryNext is Next without the wait: it is not ok if the next record is not written yet. Log.Watch tells when it may be.
 func (r *Reader) TryNext() (rec Record, ok bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

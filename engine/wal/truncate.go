@@ -115,7 +115,7 @@ func (l *Log) forget(keep int, end int64, seq uint64) (removed []*segment, last 
 	for r := range l.mu.readers {
 		r.cut.Store(min(seq, r.cut.Load()))
 	}
-	l.notifyLocked()
+	l.movedLocked()
 	return removed, last
 }
 

@@ -688,25 +688,25 @@ func TestPin(t *testing.T) {
 // TestWatch: every move of the written and the synced position wakes.
 func TestWatch(t *testing.T) {
 	l, _ := open(t, Options{FS: vfs.NewMem(), Ack: AckWritten}, 0)
-	w := l.Watch()
-	<-w.C
+	moved := make(chan struct{}, 1)
+	w := l.Watch(func() { wake(moved) })
 	for seq := uint64(1); seq <= 3; seq++ {
 		add(t, l, record(seq, 1, 10))
 		for l.Written() < seq {
-			<-w.C
+			<-moved
 		}
 		go func() { _ = l.Sync() }()
 		for l.Synced() < seq {
-			<-w.C
+			<-moved
 		}
 	}
 	go func() { _ = l.TruncateAfter(1) }()
 	for l.Last() != 1 {
-		<-w.C
+		<-moved
 	}
 	go func() { _ = l.Close() }()
 	for l.Err() == nil {
-		<-w.C
+		<-moved
 	}
 	w.Close()
 }
@@ -723,7 +723,7 @@ func TestTryNext(t *testing.T) {
 	}
 	add(t, l, record(1, 2, 10))
 	for !ok {
-		<-r.Ready()
+		<-r.notify
 		var rec Record
 		rec, ok, err = r.TryNext()
 		must(t, err)

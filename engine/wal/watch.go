@@ -1,46 +1,52 @@
 package wal
 
-// Watch tells when Written or Synced may have moved: forward, or back by
-// TruncateAfter. Whoever waits for more than one thing at a time uses it
-// instead of Wait. There is none for Last: what was appended is written within a
-// millisecond, and nobody can read it before.
-type Watch struct {
-	// C has a value when something happened since it was last received from; also when the
-	// log failed or was closed, which Err tells.
-	C <-chan struct{}
+import "slices"
 
-	l      *Log
-	notify chan struct{}
+// Watch tells when Written or Synced may have moved: forward, or back by
+// TruncateAfter. There is none for Last: what was appended is written within two
+// milliseconds, and nobody can read it before.
+type Watch struct {
+	l     *Log
+	moved func()
 }
 
-// Watch begins to watch. C has a value at once. The caller must Close the result.
-func (l *Log) Watch() *Watch {
-	c := make(chan struct{}, 1)
-	c <- struct{}{}
-	w := &Watch{C: c, l: l, notify: c}
+// Watch has moved called when something has happened; also when the log failed, which Err tells. It is called by whoever
+// has written for those who wait, once he holds no lock of the log: what hangs on a write follows without a change of goroutines.
+// Calls may overlap, and one may be under way when Watch.Close returns. The caller must Close the result.
+func (l *Log) Watch(moved func()) *Watch {
+	w := &Watch{l: l, moved: moved}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.watches[w] = struct{}{}
+	l.mu.watches = append(slices.Clone(l.mu.watches), w)
 	return w
 }
 
-// Close ends the watch. C is not closed.
+// Close ends the watch.
 func (w *Watch) Close() {
 	w.l.mu.Lock()
 	defer w.l.mu.Unlock()
-	delete(w.l.mu.watches, w)
+	w.l.mu.watches = slices.DeleteFunc(slices.Clone(w.l.mu.watches), func(x *Watch) bool { return x == w })
 }
 
-// notifyLocked wakes readers and watches.
-func (l *Log) notifyLocked() {
+// movedLocked notes that there is something to tell. Whoever can has tell called then; who may hold locks of the log's owner
+// wakes the keeper, which does.
+func (l *Log) movedLocked() {
 	for r := range l.mu.readers {
 		wake(r.notify)
 	}
-	l.notifyWatchesLocked()
+	l.mu.untold = true
 }
 
-func (l *Log) notifyWatchesLocked() {
-	for w := range l.mu.watches {
-		wake(w.notify)
+// tell tells watches what they do not know.
+func (l *Log) tell() {
+	l.mu.Lock()
+	watches := l.mu.watches
+	if !l.mu.untold {
+		watches = nil
+	}
+	l.mu.untold = false
+	l.mu.Unlock()
+	for _, w := range watches {
+		w.moved()
 	}
 }

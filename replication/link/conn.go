@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Conn struct {
 	raw  net.Conn // nc, or what TLS runs over. To close that does not wait for a peer that takes nothing
 	peer Peer
 	in   decoder // owned by Receive
+	now  *direct // nil: with TLS
 
 	wake       chan struct{} // there is something to write
 	done       chan struct{} // err is set
@@ -112,20 +114,33 @@ func newConn(nc, raw net.Conn, o Options, s *session, words string) *Conn {
 		other = dialerWords
 	}
 	c := &Conn{o: o, nc: nc, raw: raw, peer: s.peer, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	c.in = decoder{r: patientReader{c}, max: o.MaxFrame, seal: newSealer(s, other)}
+	c.in = decoder{r: &patientReader{c: c}, max: o.MaxFrame, seal: newSealer(s, other)}
 	c.mu.seal = newSealer(s, words)
 	c.mu.moved.L = &c.mu
+	if sc, ok := nc.(syscall.Conn); ok {
+		c.now = newDirect(sc)
+	}
 	c.background.Add(1)
 	go c.run()
 	return c
 }
 
-// patientReader reads from the socket, and waits no longer than ReadTimeout for the next byte.
-type patientReader struct{ c *Conn }
+// patientReader reads from the socket, and waits for the next byte no longer than ReadTimeout and an eighth.
+type patientReader struct {
+	c     *Conn
+	until time.Time // the deadline that is set
+}
 
-func (r patientReader) Read(p []byte) (int, error) {
-	if err := r.c.nc.SetReadDeadline(time.Now().Add(r.c.o.ReadTimeout)); err != nil {
-		return 0, err
+func (r *patientReader) Read(p []byte) (int, error) {
+	now, timeout := time.Now(), r.c.o.ReadTimeout
+	if r.until.Sub(now) < timeout { // to set it costs as much as a small frame
+		r.until = now.Add(timeout + timeout/8)
+		if err := r.c.nc.SetReadDeadline(r.until); err != nil {
+			return 0, err
+		}
+	}
+	if r.c.now != nil {
+		return r.c.now.Read(p)
 	}
 	return r.c.nc.Read(p)
 }
@@ -187,7 +202,8 @@ func (c *Conn) Send(typ byte, parts ...[]byte) error {
 	return c.mu.err
 }
 
-// TrySend is Send for those who must not wait: the frame is taken if there is room in the queue, and leaves soon.
+// TrySend is Send for those who must not wait: the frame is taken if there is room in the queue. What the socket takes
+// leaves at once, on the caller's goroutine, and the rest soon.
 func (c *Conn) TrySend(typ byte, parts ...[]byte) (taken bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -198,9 +214,31 @@ func (c *Conn) TrySend(typ byte, parts ...[]byte) (taken bool, err error) {
 		return false, err
 	}
 	if !c.mu.writing {
+		c.tryWriteLocked()
+	}
+	return true, c.mu.err
+}
+
+// Idle tells whether everything that was sent is in the hands of the kernel.
+func (c *Conn) Idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.mu.writing && len(c.mu.queue) == 0
+}
+
+// tryWriteLocked writes what the socket takes without waiting, while nobody else writes, and leaves the rest to the goroutine.
+func (c *Conn) tryWriteLocked() {
+	if c.now != nil {
+		n, err := c.now.tryWrite(c.mu.queue)
+		if err != nil {
+			c.failLocked(err)
+			return
+		}
+		c.mu.queue = c.mu.queue[:copy(c.mu.queue, c.mu.queue[n:])]
+	}
+	if len(c.mu.queue) > 0 {
 		c.wakeWriter()
 	}
-	return true, nil
 }
 
 func (c *Conn) putLocked(typ byte, parts [][]byte) error {

@@ -4,7 +4,7 @@
 // # Reading the source
 //
 // handshake.go: who may talk to whom. frame.go: what is on the wire then. conn.go: sending
-// and receiving. listener.go: the accepting side. Dial and Listener.Accept give a Conn; the rest of the package is
+// and receiving. direct.go: how, on plain TCP. listener.go: the accepting side. Dial and Listener.Accept give a Conn; the rest of the package is
 // reached through it.
 //
 // # Decisions
@@ -18,7 +18,8 @@
 //
 // Whoever sends writes to the socket himself if nobody else does just then, so that a
 // lone frame goes out at once with no change of goroutine; what others send meanwhile leaves with the next
-// write. So frames collect into large writes only under load, and there is no timer.
+// write. So frames collect into large writes only under load, and there is no timer. Who must not wait writes what the socket takes at
+// once (direct.go) and leaves the rest to the link's goroutine.
 //
 // A link has one purpose, which the handshake names: a beacon never stands in line behind a
 // megabyte of log, because it has a link of its own.

@@ -8,6 +8,9 @@ type Do uint8
 const (
 	// Send Message to Node. It may be lost, delayed, repeated.
 	Send Do = iota + 1
+	// Acknowledge is to send Message, an Ack, to Node on the way back of its stream, if there is one, so that it comes by fewer
+	// hands; else as with Send. It may overtake other messages, and they it.
+	Acknowledge
 	// Append to the log the records that came with the Records message which is being
 	// stepped. Reports Appended, and Synced after an fsync. While it can not be
 	// done (disk full) it waits, and what follows with it; if it never can, the process ends.
@@ -56,7 +59,7 @@ const (
 	Left
 )
 
-var doNames = [...]string{"?", "Send", "Append", "AppendEpoch", "Truncate", "FullSync", "Stream", "StopStream", "SetCommitted",
+var doNames = [...]string{"?", "Send", "Acknowledge", "Append", "AppendEpoch", "Truncate", "FullSync", "Stream", "StopStream", "SetCommitted",
 	"Serve", "Lease", "Drain", "StopLeading", "ReadState", "CompareAndSet", "Claim", "Left"}
 
 func (d Do) String() string { return doNames[min(int(d), len(doNames)-1)] }

@@ -3,7 +3,6 @@ package protocol
 // follower is what a node keeps while it follows, or waits for a leader.
 type follower struct {
 	heard    int64  // when a beacon of this epoch arrived, or the epoch or the node began
-	at       int64  // of the newest beacon, to be returned
 	session  uint64 // the leader's name for our agreement that the logs agree; 0: none
 	commit   uint64 // of the leader
 	busy     bool   // the log is being cut or replaced
@@ -72,7 +71,7 @@ func (n *Node) fromLeader(from string, m Message) {
 
 func (n *Node) beacon(m Message) {
 	f := &n.follow
-	f.heard, f.at, n.forced = n.now, max(f.at, m.At), false
+	f.heard, n.forced = n.now, false
 	stuck := m.Seq > n.history.last && n.since(f.progress, n.cfg.Lease)
 	if m.Session != f.session || stuck {
 		f.session, f.progress = 0, n.now
@@ -106,15 +105,19 @@ func (n *Node) followCommit() {
 	}
 }
 
+// acknowledge tells the leader how far the log is; at is of the beacon that this replies to.
 func (n *Node) acknowledge(at int64) {
-	if n.leader == "" {
-		return
+	m := Message{Kind: Ack, Epoch: n.epoch, Session: n.follow.session, At: at}
+	if m.Session != 0 {
+		m.Seq = n.acknowledged()
 	}
-	seq := uint64(0)
-	if n.follow.session != 0 {
-		seq = n.acknowledged()
+	switch {
+	case n.leader == "":
+	case at != NoBeacon:
+		n.send(n.leader, m)
+	case m.Session != 0:
+		n.do(Action{Do: Acknowledge, Node: n.leader, Message: m})
 	}
-	n.send(n.leader, Message{Kind: Ack, Session: n.follow.session, Seq: seq, At: at})
 }
 
 // join asks the leader where the logs part, if that is not settled.
@@ -138,7 +141,7 @@ func (n *Node) answer(m Message) {
 	}
 	if m.Session != 0 {
 		f.session, f.progress = m.Session, n.now
-		n.acknowledge(f.at)
+		n.acknowledge(NoBeacon)
 		return
 	}
 	seq, ok := n.history.keep(m.Point)
@@ -198,10 +201,10 @@ func (n *Node) records(m Message) {
 		f.progress = n.now
 		n.do(Action{Do: Append, Seq: m.Last.Seq})
 		if n.broken.has(ackBeforeAppend) {
-			n.acknowledge(f.at)
+			n.acknowledge(NoBeacon)
 		}
 	case m.Last.Seq <= last:
-		n.acknowledge(f.at) // a repetition
+		n.acknowledge(NoBeacon) // a repetition
 	default:
 		f.session = 0 // some are missing
 		n.join()

@@ -10,8 +10,8 @@ const (
 	// Session (of the receiver).
 	Beacon Kind = iota + 1
 	// Ack, follower to leader: my log is yours up to Seq, as durable as it has
-	// to be (nothing, if Session is 0). At of the newest beacon. Whoever sends it
-	// does not claim before Grace has passed.
+	// to be (nothing, if Session is 0). In reply to a Beacon: its At. Whoever sends that
+	// does not claim before Grace has passed. Otherwise At is NoBeacon.
 	Ack
 	// Join, follower to leader: my log is Log and ends at Last. Where do we part?
 	Join
@@ -34,6 +34,9 @@ const (
 	// Fenced, to a sender with a lower epoch.
 	Fenced
 )
+
+// NoBeacon is the At of a message that is no reply.
+const NoBeacon = never
 
 var kindNames = [...]string{"?", "Beacon", "Ack", "Join", "Answer", "Records", "Standing", "Resign", "Leave", "Fenced"}
 

@@ -403,11 +403,11 @@ func (n *Node) logMoved() {
 	case Leader:
 		n.advance()
 	case Follower:
-		n.acknowledge(n.follow.at)
+		n.acknowledge(NoBeacon)
 		n.followCommit()
 	case Claiming:
 		if n.broken.has(ackWhileClaiming) {
-			n.acknowledge(n.follow.at)
+			n.acknowledge(NoBeacon)
 		}
 	}
 }

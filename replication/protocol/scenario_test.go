@@ -330,8 +330,8 @@ func TestHotPathAllocates(t *testing.T) {
 	allocs := testing.AllocsPerRun(1000, func() {
 		seq += 10
 		n.Appended(2.1e9, seq)
-		n.Received(2.1e9, "b", Message{Kind: Ack, Epoch: 1, Session: sessions[0], Seq: seq})
-		for _, a := range n.Received(2.1e9, "c", Message{Kind: Ack, Epoch: 1, Session: sessions[1], Seq: seq}) {
+		n.Received(2.1e9, "b", Message{Kind: Ack, Epoch: 1, Session: sessions[0], Seq: seq, At: NoBeacon})
+		for _, a := range n.Received(2.1e9, "c", Message{Kind: Ack, Epoch: 1, Session: sessions[1], Seq: seq, At: NoBeacon}) {
 			if a.Do == SetCommitted {
 				committed = a.Seq
 			}
@@ -348,7 +348,7 @@ func BenchmarkCommit(b *testing.B) {
 	for b.Loop() {
 		seq += 10
 		n.Appended(2.1e9, seq)
-		n.Received(2.1e9, "b", Message{Kind: Ack, Epoch: 1, Session: sessions[0], Seq: seq})
-		n.Received(2.1e9, "c", Message{Kind: Ack, Epoch: 1, Session: sessions[1], Seq: seq})
+		n.Received(2.1e9, "b", Message{Kind: Ack, Epoch: 1, Session: sessions[0], Seq: seq, At: NoBeacon})
+		n.Received(2.1e9, "c", Message{Kind: Ack, Epoch: 1, Session: sessions[1], Seq: seq, At: NoBeacon})
 	}
 }

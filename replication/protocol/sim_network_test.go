@@ -4,6 +4,7 @@ package protocol
 type network struct {
 	down [simMaxNodes][simMaxNodes]int   // how many faults block it
 	last [simMaxNodes][simMaxNodes]int64 // when the newest message arrives that is in order
+	back [simMaxNodes][simMaxNodes]int64 // the same, of acknowledgements that come back on streams
 }
 
 func (n *network) reset() { *n = network{} }
@@ -36,7 +37,11 @@ func (w *world) transmit(from, to int, m Message, recs []record) {
 	}
 	for range copies {
 		delay := w.between(ms/10, 2*ms)
-		switch last := &w.net.last[from][to]; {
+		last := &w.net.last[from][to]
+		if m.Kind == Ack && m.At == NoBeacon {
+			last = &w.net.back[from][to]
+		}
+		switch {
 		case !w.healed && w.chance(w.set.slow):
 			delay = w.between(0, 120*ms)
 		case !w.healed && w.chance(w.set.mixed):

@@ -149,11 +149,11 @@ func (n *simNode) runWith(actions []Action, recs []record) {
 	w := n.w
 	for i := range actions {
 		a := &actions[i]
-		if w.trace != nil && (a.Do != Send || a.Message.Kind != Beacon && a.Message.Kind != Ack) && a.Do != Lease {
+		if w.trace != nil && (a.Do != Send && a.Do != Acknowledge || a.Message.Kind != Beacon && a.Message.Kind != Ack) && a.Do != Lease {
 			w.tracef("%s: %s %s", n.name, a.Do, describe(a))
 		}
 		switch a.Do {
-		case Send:
+		case Send, Acknowledge:
 			w.transmit(n.id, w.index(a.Node), a.Message, nil)
 		case Append:
 			n.queueIO(ioOp{kind: ioAppend, recs: recs})

@@ -21,11 +21,12 @@
 // Records travel as they are in the log, so the two logs are the same byte for byte but for the
 // files that they are in. The sender reads them from the leader's log, each follower with a reader
 // of its own: a slow one lags behind in the files, and costs neither memory nor anybody else's time. A batch
-// is what the log has when the sender looks; there is no timer, so a lone write leaves at once, and under load the
-// batches grow by themselves.
+// is what the log has when the sender looks; there is no timer, so a lone write leaves at once, on the goroutine that has written
+// the log, and under load the batches grow by themselves.
 //
 // A position is acknowledged when it is written (it survives the death of the process) and when it
-// is synced; which of them counts is not for this package to say. What is only in memory is not worth telling.
+// is synced; which of them counts the follower's owner says, and it is told, too. What is only in memory is not worth telling. Who
+// receives writes the log himself and acknowledges; only syncs have a goroutine of their own, so that more is applied meanwhile.
 //
 // The committed position rides on the records; alone it is sent only after a pause, as nobody waits for it.
 //

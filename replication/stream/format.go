@@ -38,8 +38,9 @@ import (
 //	            the next bytes of the large record's payload; nothing else comes before it is complete
 //
 //	ack      8  term
-//	         8  written: up to this sequence number the log survives the death of the process
-//	         8  synced: and a loss of power
+//	         8  counts: up to this sequence number the follower answers for its log
+//	         8  written: up to this one the log survives the death of the process
+//	         8  synced: and up to this one a loss of power
 const (
 	frameResume = link.FirstType + iota
 	frameStart
@@ -53,7 +54,7 @@ const (
 	batchHeader  = 16
 	recordHeader = 32
 	pieceHeader  = 8
-	ackSize      = 24
+	ackSize      = 32
 	startSize    = 17
 	maxEpochs    = 4096
 	maxRecord    = math.MaxInt32 // as the engine has it
@@ -80,6 +81,7 @@ var (
 
 // Ack is how far a follower's log is.
 type Ack struct {
+	Counts  uint64 // as durable as it has to be, in the eyes of the follower's owner; not beyond Written
 	Written uint64 // survives the death of the process
 	Synced  uint64 // survives a loss of power
 }
@@ -115,8 +117,9 @@ func appendBatchHeader(dst []byte, term, committed uint64) []byte {
 
 func encodeAck(dst *[ackSize]byte, term uint64, a Ack) []byte {
 	binary.LittleEndian.PutUint64(dst[0:], term)
-	binary.LittleEndian.PutUint64(dst[8:], a.Written)
-	binary.LittleEndian.PutUint64(dst[16:], a.Synced)
+	binary.LittleEndian.PutUint64(dst[8:], a.Counts)
+	binary.LittleEndian.PutUint64(dst[16:], a.Written)
+	binary.LittleEndian.PutUint64(dst[24:], a.Synced)
 	return dst[:]
 }
 
@@ -125,7 +128,7 @@ func decodeAck(b []byte) (term uint64, a Ack, err error) {
 		return 0, a, fmt.Errorf("%w: an acknowledgement of %d bytes", ErrProtocol, len(b))
 	}
 	u := binary.LittleEndian.Uint64
-	return u(b), Ack{Written: u(b[8:]), Synced: u(b[16:])}, nil
+	return u(b), Ack{Counts: u(b[8:]), Written: u(b[16:]), Synced: u(b[24:])}, nil
 }
 
 // state is what a follower presents.

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -13,15 +12,17 @@ import (
 	"github.com/gtinside/corecache/replication/link"
 )
 
-// ReceiverOptions are for an owner who decides about each record. Zero values mean the default, given in parentheses.
+// ReceiverOptions are for an owner who decides about each record, and what may be acknowledged. Zero values mean the default,
+// given in parentheses.
 type ReceiverOptions struct {
-	// Apply applies a record (DB.ApplyRecord). An error ends Run.
-	Apply func(wal.Record) error
-	// Arriving, if set, is called when something has come, be it a part of a record.
+	// Apply applies records that have come together, each with DB.ApplyRecord (it does, and DB.SetCommitted of those which
+	// the leader has committed). They are valid during the call; there may be none, but a new committed position, which may be beyond
+	// them. An error ends Run.
+	Apply func(list []wal.Record, committed uint64) error
+	// Owned: Acknowledge is called by the owner (it is called when the log has moved, and all that is written counts).
+	Owned bool
+	// Arriving, if set, is called when a part of a large record has come.
 	Arriving func()
-	// Committed is told what the leader has committed, which may be beyond what was applied
-	// (DB.SetCommitted of what was).
-	Committed func(seq uint64)
 }
 
 // Receiver applies what a leader sends to a store whose log has been through Resume, or is known otherwise to agree with the leader's, and which was
@@ -33,23 +34,38 @@ type Receiver struct {
 	term uint64
 
 	applied atomic.Uint64 // sequence number
-	news    chan struct{} // applied has moved
+	heard   atomic.Uint64 // committed, as the leader said
+	news    chan struct{} // applied has moved, and is to be synced
 
 	// Owned by the goroutine that receives.
-	large  wal.Record // whose payload is not complete; Count is 0 if there is none
-	length int        // that it will have
+	list   []wal.Record // of a frame
+	large  wal.Record   // whose payload is not complete; Count is 0 if there is none
+	length int          // that it will have
+	logged uint64       // up to here the log was written, or is to be by the other goroutine
 
-	heard atomic.Uint64 // committed, as the leader said
+	acks sync.Mutex
+	told Ack // guarded by acks
 }
 
 // NewReceiver prepares to receive from the leader of a term.
 func NewReceiver(db *engine.DB, conn *link.Conn, term uint64, o ReceiverOptions) *Receiver {
-	if o.Apply == nil {
-		o.Apply = db.ApplyRecord
-	}
 	r := &Receiver{o: o, db: db, conn: conn, term: term, news: make(chan struct{}, 1)}
+	if o.Apply == nil {
+		r.o.Apply = r.apply
+	}
 	r.applied.Store(db.Last())
+	r.logged = db.Last()
 	return r
+}
+
+func (r *Receiver) apply(list []wal.Record, committed uint64) error {
+	for _, rec := range list {
+		if err := r.db.ApplyRecord(rec); err != nil {
+			return err
+		}
+	}
+	r.db.SetCommitted(min(committed, r.db.Last()))
+	return nil
 }
 
 // Committed is the leader's committed position, as far as it has been heard of; this node's log may not be
@@ -57,12 +73,15 @@ func NewReceiver(db *engine.DB, conn *link.Conn, term uint64, o ReceiverOptions)
 func (r *Receiver) Committed() uint64 { return r.heard.Load() }
 
 // Run receives until ctx ends, the link breaks, or a record can not be applied. It closes the link. When it has returned
-// nothing is acknowledged any more, and its own goroutine, which acknowledges, has ended.
+// nothing is acknowledged any more, and its own goroutine, which waits for syncs, has ended.
 func (r *Receiver) Run(ctx context.Context) error {
 	life, end := context.WithCancelCause(ctx)
-	var acks sync.WaitGroup
-	acks.Go(func() {
-		if err := r.acknowledge(life); err != nil {
+	if !r.o.Owned {
+		defer r.db.WatchLog(func() { r.Acknowledge(r.applied.Load()) }).Close()
+	}
+	var syncs sync.WaitGroup
+	syncs.Go(func() {
+		if err := r.sync(life); err != nil {
 			end(err)
 		}
 	})
@@ -79,7 +98,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 		err = context.Cause(life)
 	}
 	end(err)
-	acks.Wait()
+	syncs.Wait()
 	return err
 }
 
@@ -88,9 +107,6 @@ func (r *Receiver) receive() error {
 		typ, b, err := r.conn.Receive()
 		if err != nil {
 			return err
-		}
-		if r.o.Arriving != nil {
-			r.o.Arriving()
 		}
 		if len(b) < pieceHeader {
 			return fmt.Errorf("%w: type %d, %d bytes", ErrProtocol, typ, len(b))
@@ -118,6 +134,7 @@ func (r *Receiver) records(b []byte, large bool) error {
 		return fmt.Errorf("%w: %d bytes of records", ErrProtocol, len(b))
 	}
 	r.heard.Store(max(r.heard.Load(), binary.LittleEndian.Uint64(b[8:])))
+	r.list = r.list[:0]
 	for list := b[batchHeader:]; len(list) > 0; {
 		rec, length, rest, err := cutRecord(list)
 		if err != nil {
@@ -129,16 +146,13 @@ func (r *Receiver) records(b []byte, large bool) error {
 		if large {
 			rec.Payload = append([]byte(nil), rec.Payload...)
 			r.large, r.length = rec, length
+			r.arriving()
 			return nil
 		}
-		if err := r.o.Apply(rec); err != nil {
-			return err
-		}
-		r.applied.Store(rec.Last())
+		r.list = append(r.list, rec)
 		list = rest
 	}
-	r.settle()
-	return nil
+	return r.settle()
 }
 
 // piece adds to a large record. Memory grows with what has come, not with what was promised.
@@ -148,59 +162,73 @@ func (r *Receiver) piece(b []byte) error {
 	}
 	r.large.Payload = append(r.large.Payload, b...)
 	if len(r.large.Payload) < r.length {
+		r.arriving()
 		return nil
 	}
-	rec := r.large
-	r.large = wal.Record{}
-	if err := r.o.Apply(rec); err != nil {
-		return err
-	}
-	r.applied.Store(rec.Last())
-	r.settle()
-	return nil
+	r.list, r.large = append(r.list[:0], r.large), wal.Record{}
+	return r.settle()
 }
 
-// settle commits what the leader has committed, of what is here, and has it acknowledged.
-func (r *Receiver) settle() {
-	if r.o.Committed != nil {
-		r.o.Committed(r.heard.Load())
-	} else {
-		r.db.SetCommitted(min(r.heard.Load(), r.applied.Load()))
+func (r *Receiver) arriving() {
+	if r.o.Arriving != nil {
+		r.o.Arriving()
+	}
+}
+
+// settle applies the records of the list, commits what the leader has committed, of what is here, and has it acknowledged: the log
+// is written here, unless more has come already. A sync is left to the other goroutine: while it waits for
+// the disk more is applied, which is synced together the next time.
+func (r *Receiver) settle() error {
+	if err := r.o.Apply(r.list, r.heard.Load()); err != nil {
+		return err
+	}
+	if n := len(r.list); n > 0 {
+		r.applied.Store(r.list[n-1].Last())
+		clear(r.list) // of large ones nothing is kept
+	}
+	applied := r.applied.Load()
+	if applied == r.logged || r.conn.Buffered() {
+		return nil
+	}
+	r.logged = applied
+	if r.db.LogsBriefly() {
+		return r.db.WaitLogged(applied)
 	}
 	select {
 	case r.news <- struct{}{}:
 	default:
 	}
+	return nil
 }
 
-// acknowledge has the log written, or synced, as its settings say, and tells the leader how far it is. While it waits for
-// the disk more is applied, which is written together the next time.
-func (r *Receiver) acknowledge(ctx context.Context) error {
-	watch := r.db.WatchLog()
-	defer watch.Close()
-	var b [ackSize]byte
-	told := Ack{}
+// sync has the log synced when something was applied.
+func (r *Receiver) sync(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.news:
-		case <-watch.C:
 		}
 		if err := r.db.WaitLogged(r.applied.Load()); err != nil {
 			return err
 		}
-		now := r.position()
-		if now == told {
-			continue
-		}
-		if err := r.conn.Send(frameAck, encodeAck(&b, r.term, now)); err != nil {
-			if errors.Is(err, link.ErrClosed) || ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		told = now
+	}
+}
+
+// Acknowledge tells the leader how far the log is, if he does not know. What counts for him are records up to counts,
+// of those which this receiver has applied. It does not wait; what finds no room in the link comes with the next.
+func (r *Receiver) Acknowledge(counts uint64) {
+	r.acks.Lock()
+	defer r.acks.Unlock()
+	now := r.position()
+	now.Counts = max(min(counts, now.Written), r.told.Counts)
+	now.Written, now.Synced = max(now.Written, r.told.Written), max(now.Synced, r.told.Synced)
+	if now == r.told {
+		return
+	}
+	var b [ackSize]byte
+	if taken, err := r.conn.TrySend(frameAck, encodeAck(&b, r.term, now)); err == nil && taken { // an error ends the link, and Run
+		r.told = now
 	}
 }
 
@@ -209,6 +237,5 @@ func (r *Receiver) acknowledge(ctx context.Context) error {
 func (r *Receiver) position() Ack {
 	applied := r.applied.Load()
 	p := r.db.LogPositions()
-	a := Ack{Written: min(p.Written, applied), Synced: min(p.Synced, applied)}
-	return a
+	return Ack{Written: min(p.Written, applied), Synced: min(p.Synced, applied)}
 }

@@ -31,23 +31,27 @@ type SenderOptions struct {
 }
 
 // Sender sends the log to one follower. Methods may be called concurrently; Run once.
+//
+// Whoever has written to the log sends what he has written, while nothing is under way to the follower and it takes no waiting
+// (offer): a lone write loses no time by a change of goroutines. The rest is for Run, which gathers meanwhile what others write.
 type Sender struct {
 	o      SenderOptions
+	db     *engine.DB
 	conn   *link.Conn
 	term   uint64
 	reader *wal.Reader
 
 	committed atomic.Uint64
-	wake      chan struct{} // an acknowledgement, or a new committed position
+	shut      atomic.Bool   // the window was, for whoever looked last
+	pausing   atomic.Bool   // a new committed position waits for its pause
+	wake      chan struct{} // there is something for Run to do
 
-	// Owned by the goroutine that sends.
+	sending sync.Mutex // guards what follows, up to mu, which comes after it
 	batch   []byte
 	last    uint64     // of the batch; 0: it is empty
 	held    wal.Record // did not fit into the batch before; Count is 0 if there is none
 	carried uint64     // committed, as the batch says
 	told    uint64     // and as the follower knows it
-	pause   *time.Timer
-	pausing bool
 
 	mu struct {
 		sync.Mutex
@@ -81,9 +85,7 @@ func NewSender(db *engine.DB, conn *link.Conn, term, from uint64, o SenderOption
 	if err != nil {
 		return nil, err
 	}
-	s := &Sender{o: o, conn: conn, term: term, reader: reader, wake: make(chan struct{}, 1)}
-	s.pause = time.NewTimer(time.Hour)
-	s.pause.Stop()
+	s := &Sender{o: o, db: db, conn: conn, term: term, reader: reader, wake: make(chan struct{}, 1)}
 	s.mu.sent = from - 1
 	return s, nil
 }
@@ -99,10 +101,12 @@ func (s *Sender) SetCommitted(seq uint64) {
 			break
 		}
 	}
-	s.look()
+	if !s.pausing.Swap(true) {
+		s.look()
+	}
 }
 
-// look makes the sending goroutine look.
+// look makes Run look.
 func (s *Sender) look() {
 	select {
 	case s.wake <- struct{}{}:
@@ -123,22 +127,50 @@ func (s *Sender) Run(ctx context.Context) error {
 	var acks sync.WaitGroup
 	ackErr := make(chan error, 1)
 	acks.Go(func() { ackErr <- s.readAcks() })
+	watch := s.db.WatchLog(s.offer)
 	err := s.send(ctx)
+	watch.Close()
 	err = errors.Join(err, s.conn.Close("the stream ends"))
 	acks.Wait()
 	if errors.Is(err, errLinkEnded) {
 		err = <-ackErr
 	}
-	s.pause.Stop()
 	return errors.Join(err, s.reader.Close())
+}
+
+// offer sends what the log has, if nothing is under way and that takes no waiting for anybody; otherwise Run will.
+func (s *Sender) offer() {
+	if s.Progress().InFlight > 0 || !s.sending.TryLock() {
+		s.look()
+		return
+	}
+	defer s.sending.Unlock()
+	if !s.conn.Idle() {
+		s.look()
+		return
+	}
+	switch more, err := s.sendBatch(s.trySend); {
+	case err != nil, more && len(s.batch) >= s.o.Batch/2, s.held.Count > 0:
+		s.look()
+	}
+}
+
+// trySend is for an idle link, whose queue therefore has room.
+func (s *Sender) trySend(batch []byte) error {
+	_, err := s.conn.TrySend(frameRecords, batch)
+	return err
 }
 
 // errLinkEnded says that the goroutine which reads acknowledgements knows why.
 var errLinkEnded = errors.New("the link ended")
 
 func (s *Sender) send(ctx context.Context) error {
+	pause := time.NewTimer(time.Hour)
+	defer pause.Stop()
+	pause.Stop()
+	waits := false // pause runs
 	for {
-		more, err := s.sendBatch()
+		more, err := s.sendNext()
 		if err != nil {
 			return err
 		}
@@ -150,36 +182,57 @@ func (s *Sender) send(ctx context.Context) error {
 			}
 			continue
 		}
-		s.considerPause()
+		if s.pausing.Load() && !waits {
+			waits = true
+			pause.Reset(s.o.CommitPause)
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-s.conn.Done():
 			return errLinkEnded
-		case <-s.reader.Ready():
 		case <-s.wake:
-		case <-s.pause.C:
-			s.pausing = false
-			if s.committed.Load() > s.told {
-				if err := s.flush(); err != nil {
-					return err
-				}
+		case <-pause.C:
+			waits = false
+			s.pausing.Store(false) // before the position is looked at
+			if err := s.tellCommitted(); err != nil {
+				return err
 			}
 		}
 	}
 }
 
-// considerPause starts the pause after which the committed position is sent alone.
-func (s *Sender) considerPause() {
-	if !s.pausing && s.committed.Load() > s.told {
-		s.pausing = true
-		s.pause.Reset(s.o.CommitPause)
+// sendNext is sendBatch for Run, which may wait.
+func (s *Sender) sendNext() (more bool, err error) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if s.held.Count > 0 && recordHeader+batchHeader+len(s.held.Payload) > s.conn.MaxFrame() {
+		if s.full() {
+			return false, nil
+		}
+		s.begin()
+		r := s.held
+		s.held = wal.Record{}
+		return true, s.sendLarge(r)
 	}
+	return s.sendBatch(func(batch []byte) error { return s.put(frameRecords, batch) })
+}
+
+// tellCommitted sends the committed position alone, if no records have carried it.
+func (s *Sender) tellCommitted() error {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if s.committed.Load() <= s.told {
+		return nil
+	}
+	s.begin()
+	s.told = s.carried
+	return s.put(frameRecords, s.batch)
 }
 
 // sendBatch sends what the log has, up to the size of a batch, if the window is open. There may
-// be more if it sent something.
-func (s *Sender) sendBatch() (more bool, err error) {
+// be more if it sent something. It leaves a large record in s.held.
+func (s *Sender) sendBatch(put func(batch []byte) error) (more bool, err error) {
 	if s.full() {
 		return false, nil
 	}
@@ -193,19 +246,18 @@ func (s *Sender) sendBatch() (more bool, err error) {
 			break
 		}
 		if len(s.batch)+recordHeader+len(r.Payload) > s.conn.MaxFrame() {
-			if s.last == 0 {
-				return true, s.sendLarge(r)
-			}
-			s.held = r
+			s.held = r // its payload is valid until the next one is read
 			break
 		}
 		s.batch = append(appendRecordHeader(s.batch, r), r.Payload...)
 		s.last = r.Last()
 	}
 	if s.last == 0 {
-		return false, nil
+		return s.held.Count > 0, nil
 	}
-	return true, s.flush()
+	s.sent(len(s.batch))
+	s.told = s.carried
+	return true, put(s.batch)
 }
 
 // next returns the next record, if there is one.
@@ -223,16 +275,6 @@ func (s *Sender) begin() {
 	s.batch, s.last = appendBatchHeader(s.batch[:0], s.term, s.carried), 0
 }
 
-// flush sends the batch, or the committed position alone if there is no record in it.
-func (s *Sender) flush() error {
-	if s.last == 0 {
-		s.begin()
-	}
-	s.sending(len(s.batch))
-	s.told = s.carried
-	return s.put(frameRecords, s.batch)
-}
-
 func (s *Sender) put(typ byte, parts ...[]byte) error {
 	if err := s.conn.Send(typ, parts...); err != nil {
 		return fmt.Errorf("%w: %w", errLinkEnded, err)
@@ -246,7 +288,7 @@ func (s *Sender) sendLarge(r wal.Record) error {
 	size := min(max(s.o.Batch, 4<<10), s.conn.MaxFrame()) // so that the follower sees soon that something comes
 	first := size - len(s.batch)
 	s.last = r.Last()
-	s.sending(len(s.batch) + len(r.Payload))
+	s.sent(len(s.batch) + len(r.Payload))
 	s.told = s.carried
 	if err := s.put(frameLarge, s.batch, r.Payload[:first]); err != nil {
 		return err
@@ -262,11 +304,8 @@ func (s *Sender) sendLarge(r wal.Record) error {
 	return nil
 }
 
-// sending counts what is about to be sent.
-func (s *Sender) sending(bytes int) {
-	if s.last == 0 {
-		return
-	}
+// sent counts what is about to be sent.
+func (s *Sender) sent(bytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.flight = append(s.mu.flight, inFlight{s.last, int64(bytes)})
@@ -277,7 +316,9 @@ func (s *Sender) sending(bytes int) {
 func (s *Sender) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mu.bytes >= s.o.Window
+	shut := s.mu.bytes >= s.o.Window
+	s.shut.Store(shut)
+	return shut
 }
 
 // readAcks reads until the link ends.
@@ -306,14 +347,17 @@ func (s *Sender) readAcks() error {
 		if s.o.Acked != nil {
 			s.o.Acked(a)
 		}
-		s.look()
+		if s.shut.Load() {
+			s.look()
+		}
 	}
 }
 
 func (s *Sender) acked(a Ack) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a.Written > s.mu.sent || a.Synced > a.Written || a.Written < s.mu.acked.Written || a.Synced < s.mu.acked.Synced {
+	was := s.mu.acked
+	if a.Written > s.mu.sent || a.Synced > a.Written || a.Counts > a.Written || a.Written < was.Written || a.Synced < was.Synced {
 		return fmt.Errorf("%w: acknowledged is %+v after %+v, sent is %d", ErrProtocol, a, s.mu.acked, s.mu.sent)
 	}
 	s.mu.acked = a
