@@ -116,7 +116,7 @@ func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 
 // EndsAtOnce reports whether EndUnit will not wait for a disk or for other machines.
 func (s *Server) EndsAtOnce(sess *Session) bool {
-	return !sess.forwarding() && (!sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite))
+	return (!sess.forwarding() || sess.up.Arrived()) && (!sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite))
 }
 
 // waitCommit is Wait, watched by the latency monitor.

@@ -40,7 +40,7 @@ type Proxy struct {
 	cancel  context.CancelFunc
 	dials   chan struct{} // a token for each connection being made
 	pool    sync.Pool     // of *workspace
-	buffers sync.Pool     // of *[inSize]byte
+	buffers sync.Pool     // of *[inSize]byte, for input
 	open    atomic.Int64  // connections
 	waiting atomic.Int64  // exchanges that have had to wait for a leader
 	tasks   sync.WaitGroup
@@ -49,6 +49,7 @@ type Proxy struct {
 	mu struct {
 		sync.Mutex
 		idle   []*connection // the one used last is at the end
+		lanes  []*lane
 		closed bool
 	}
 }
@@ -93,6 +94,11 @@ func (p *Proxy) Close() {
 	p.mu.closed = true
 	p.mu.Unlock()
 	p.closeIdle(time.Now().Add(time.Hour))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.mu.lanes { // their loops have ended
+		l.close()
+	}
 }
 
 // calm is for how long no command has waited for a leader when Settle takes the next ones to find it at once.
@@ -121,6 +127,15 @@ func (p *Proxy) Connections() int { return int(p.open.Load()) }
 // NewUpstream implements command.Proxy.
 func (p *Proxy) NewUpstream(sess *command.Session) command.Upstream {
 	return &Upstream{proxy: p, sess: sess}
+}
+
+// NewLane implements command.Proxy.
+func (p *Proxy) NewLane(loop command.Loop) command.Lane {
+	l := &lane{proxy: p, loop: loop}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.lanes = append(p.mu.lanes, l)
+	return l
 }
 
 // take returns an idle connection to the leader, nil when there is none.
@@ -165,8 +180,10 @@ func (p *Proxy) give(c *connection) {
 // release gives the buffer of a connection back.
 func (p *Proxy) release(c *connection) {
 	if c.in != nil {
-		p.buffers.Put(c.in)
-		c.in, c.r, c.w = nil, 0, 0
+		if len(c.in) == inSize {
+			p.buffers.Put((*[inSize]byte)(c.in))
+		}
+		c.input = input{}
 	}
 }
 
@@ -231,7 +248,6 @@ var (
 	errClosed  = errors.New("this node shuts down")
 	errUnknown = errors.New("nobody is known to lead")
 	errCrowd   = errors.New("too many connections to the leader are being made")
-	errLate    = errors.New("time is over")
 )
 
 // complain logs why commands are not forwarded.

@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"crypto/subtle"
-	"errors"
-
 	"github.com/gtinside/corecache/command"
 	"github.com/gtinside/corecache/reply"
 )
@@ -26,9 +24,12 @@ type Upstream struct {
 type workspace struct {
 	entries  []entry
 	out      []byte // the requests
+	in       []byte // the replies that a line has brought
 	wire     []byte // what is sent, where that is not out
 	local    []byte // the replies of this node, between which those of the leader belong
-	slow     bool   // one of the requests may take long
+	slow     bool   // one of the requests may take long, or needs a connection of its own for another reason
+	writes   bool   // one of them writes
+	plain    bool   // their replies go to the client as they are
 	scan     reply.Scanner
 	head     []byte // of a reply
 	exchange exchange
@@ -72,7 +73,7 @@ func (u *Upstream) Forward(r *command.Request) {
 		u.ws = u.proxy.pool.Get().(*workspace)
 	}
 	ws := u.ws
-	ws.slow = ws.slow || !r.Quick || r.Done != nil
+	ws.look(r, u.fresh)
 	e := entry{
 		start: len(ws.out), at: r.At, db: r.DB, proto: r.Proto, kind: r.Kind, mute: r.Mute, done: r.Done, fresh: u.fresh,
 	}
@@ -100,12 +101,36 @@ func (u *Upstream) Forward(r *command.Request) {
 	ws.entries = append(ws.entries, e)
 }
 
+// look finds out how the requests together may be sent.
+func (ws *workspace) look(r *command.Request, fresh bool) {
+	if len(ws.entries) == 0 {
+		ws.plain = true
+	} else if first := &ws.entries[0]; r.DB != first.db || r.Proto != first.proto {
+		ws.slow = true // the leader has to be told between them
+	}
+	ws.slow = ws.slow || !r.Quick || r.Done != nil || fresh
+	ws.writes = ws.writes || r.Kind == command.RequestWrite
+	ws.plain = ws.plain && !r.Mute && r.At == 0
+}
+
 // Pending implements command.Upstream.
 func (u *Upstream) Pending() bool { return u.ws != nil }
 
 // Quick implements command.Upstream.
 func (u *Upstream) Quick() bool {
 	return u.ws != nil && !u.ws.slow && u.conn == nil && !u.bulky && len(u.ws.out) <= maxShare
+}
+
+func (u *Upstream) class() class {
+	if u.ws.writes {
+		return writing
+	}
+	return reading
+}
+
+// Arrived implements command.Upstream.
+func (u *Upstream) Arrived() bool {
+	return u.ws != nil && u.ws.exchange.came && !u.ws.exchange.odd
 }
 
 // Watching implements command.Upstream.
@@ -127,17 +152,16 @@ func (u *Upstream) Unwatch() {
 
 // Close implements command.Upstream.
 func (u *Upstream) Close() {
-	if u.ws != nil && u.ws.exchange.batch != nil {
+	if u.ws != nil && u.ws.exchange.turn.batch != nil { // something has gone wrong
 		u.conn = nil // it is the batch's
-		u.ws.exchange.batch.leave(u.proxy, errAbandoned)
+		<-u.ws.exchange.turn.mine
+		u.ws.exchange.leaveBatch(errAbandoned)
 	}
 	u.drop()
 	if u.ws != nil {
 		u.recycle()
 	}
 }
-
-var errAbandoned = errors.New("proxy: a session has left a batch")
 
 // drop closes the connection, if there is one.
 func (u *Upstream) drop() {
@@ -157,11 +181,11 @@ func (u *Upstream) recycle() {
 func (ws *workspace) recycle(p *Proxy) {
 	clear(ws.entries) // they refer to closures
 	ws.exchange = exchange{}
-	ws.entries, ws.slow = ws.entries[:0], false
+	ws.entries, ws.slow, ws.writes = ws.entries[:0], false, false
 	if cap(ws.entries) > keepEntries {
 		ws.entries = nil
 	}
-	ws.out, ws.wire, ws.local = emptied(ws.out), emptied(ws.wire), emptied(ws.local)
+	ws.out, ws.in, ws.wire, ws.local = emptied(ws.out), emptied(ws.in), emptied(ws.wire), emptied(ws.local)
 	p.pool.Put(ws)
 }
 

@@ -44,6 +44,10 @@ type client struct {
 	charged  int64      // what the budget has been told of the input and of the session
 	blocked  int64      // and of the workspace, which a blocked command keeps
 
+	// Owned by the loop.
+	away bool // the loop's lane holds the client
+	gone bool // nothing that is sent arrives any more
+
 	// Self-synchronised.
 	state     atomic.Int32  // idle, held, ...
 	hup       atomic.Bool   // the peer has closed its end
