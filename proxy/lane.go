@@ -123,7 +123,6 @@ func (l *lane) Leave(up command.Upstream) bool {
 // close comes when the loop has ended.
 func (l *lane) close() {
 	for _, ln := range l.lines {
-		close(ln.stop)
 		l.proxy.drop(ln.connection)
 	}
 	l.lines = nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/gtinside/corecache/reply"
@@ -15,9 +16,9 @@ import (
 // than the line's memory, the line becomes an ordinary connection, which the sessions use one after the other.
 type line struct {
 	*connection
-	lane *lane
-	stop chan struct{} // ends the guard
-	busy bool          // there is a batch
+	lane  *lane
+	busy  bool         // there is a batch
+	since atomic.Int64 // when it was sent, in nanoseconds since Proxy.start; 0 = there is none
 
 	// Of the batch.
 	class   class
@@ -48,7 +49,7 @@ const lineSize = 64 << 10
 
 // adopt makes a line of a connection, nil if that fails.
 func (l *lane) adopt(c *connection) *line {
-	ln := &line{connection: c, lane: l, stop: make(chan struct{})}
+	ln := &line{connection: c, lane: l}
 	c.deadline = time.Time{}
 	l.proxy.release(c)
 	err := c.sock.detach()
@@ -62,7 +63,7 @@ func (l *lane) adopt(c *connection) *line {
 	}
 	ln.buf.in = make([]byte, lineSize)
 	l.lines = append(l.lines, ln)
-	l.proxy.tasks.Go(ln.guard)
+	l.proxy.guard(ln, true)
 	return ln
 }
 
@@ -72,28 +73,9 @@ func (ln *line) end() {
 	if ln.busy {
 		l.classes[ln.class].busy--
 	}
-	close(ln.stop)
+	l.proxy.guard(ln, false)
 	l.loop.Forget(ln.sock.fd)
 	l.lines = slices.DeleteFunc(l.lines, func(other *line) bool { return other == ln })
-}
-
-// guard ends the connection when another node leads: what waits for replies is told then.
-func (ln *line) guard() {
-	p := ln.lane.proxy
-	for {
-		changed := p.o.Cluster.Changed()
-		if id, addr := p.o.Cluster.Leader(); addr != "" && (id != ln.id || addr != ln.addr) {
-			ln.sock.hangUp()
-			return
-		}
-		select {
-		case <-changed:
-		case <-ln.stop:
-			return
-		case <-p.ctx.Done():
-			return
-		}
-	}
 }
 
 // begin makes a batch of the first n of those who wait.
@@ -101,6 +83,7 @@ func (ln *line) begin(waiting []*Upstream, k class) (n int) {
 	ln.busy, ln.class = true, k
 	ln.lane.classes[k].busy++
 	now := time.Now()
+	ln.since.Store(int64(now.Sub(ln.lane.proxy.start)))
 	for ; n < len(waiting) && len(ln.wire) < maxBatch; n++ {
 		u := waiting[n]
 		x := &u.ws.exchange
@@ -189,6 +172,7 @@ func (ln *line) conclude() {
 		return
 	}
 	ln.busy = false
+	ln.since.Store(0)
 	ln.lane.classes[ln.class].busy--
 	clear(ln.queue)
 	ln.queue, ln.at, ln.written, ln.wire = ln.queue[:0], 0, 0, emptied(ln.wire)

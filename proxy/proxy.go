@@ -20,10 +20,13 @@ type Options struct {
 	TLS     func() *tls.Config // for connections to the leader; nil, or a nil configuration = without TLS
 	Log     *logrus.Logger     // nil: logrus' standard logger
 
+	// Hears reports whether this node has heard of the leader lately, by whatever else they talk over; nil = always. It must not block.
+	Hears func() bool
+
 	Wait  time.Duration // how long commands wait for a leader; 0 = 5 s
 	Dial  time.Duration // for connecting, TLS and the handshake together; 0 = 1 s
 	Idle  time.Duration // a connection that is silent for longer is closed; 0 = 60 s
-	Watch time.Duration // when a reply takes longer, somebody looks whether the client is still there; 0 = 50 ms
+	Watch time.Duration // when a reply takes longer, somebody looks whether it is worth waiting for; 0 = 50 ms
 }
 
 const (
@@ -36,6 +39,7 @@ const (
 // Proxy forwards the commands of sessions to the leader. It is a command.Proxy. Its methods are safe for concurrent use.
 type Proxy struct {
 	o       Options
+	start   time.Time
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	dials   chan struct{} // a token for each connection being made
@@ -50,17 +54,20 @@ type Proxy struct {
 		sync.Mutex
 		idle   []*connection // the one used last is at the end
 		lanes  []*lane
+		lines  map[*line]struct{} // of the lanes
 		closed bool
 	}
 }
 
 // New returns a Proxy, which Close ends.
 func New(o Options) *Proxy {
-	p := &Proxy{o: o.withDefaults(), dials: make(chan struct{}, maxDials)}
+	p := &Proxy{o: o.withDefaults(), start: time.Now(), dials: make(chan struct{}, maxDials)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.pool.New = func() any { return new(workspace) }
 	p.buffers.New = func() any { return new([inSize]byte) }
+	p.mu.lines = make(map[*line]struct{})
 	p.tasks.Go(p.sweep)
+	p.tasks.Go(p.guardLines)
 	return p
 }
 
@@ -70,6 +77,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.TLS == nil {
 		o.TLS = func() *tls.Config { return nil }
+	}
+	if o.Hears == nil {
+		o.Hears = func() bool { return true }
 	}
 	if o.Log == nil {
 		o.Log = logrus.StandardLogger()
