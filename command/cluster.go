@@ -48,6 +48,9 @@ type Upstream interface {
 	Watching() bool
 	// Unwatch forgets watched keys, those of pending requests as well.
 	Unwatch()
+	// Unblock ends the waiting of a command that blocks at the leader, as CLIENT UNBLOCK does there, and reports whether there was one. It may
+	// be called from any goroutine, and waits for the leader, but not for long.
+	Unblock(isError bool) bool
 	// Close gives the connection up.
 	Close()
 }

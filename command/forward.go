@@ -38,6 +38,10 @@ func (s *Server) forward(c *Call) {
 func (s *Server) exchange(sess *Session, w *reply.Writer) {
 	s.stats.forwarded.Add(sess.forwarded)
 	sess.endsSoon.Store(!sess.blocksAway)
+	if sess.blocksAway {
+		sess.blockAway(sess.up)
+		defer sess.setBlocked(false)
+	}
 	sess.forwarded, sess.blocksAway = 0, false
 	sess.up.Exchange(w)
 }

@@ -22,6 +22,7 @@ type connection struct {
 	id, addr  string          // of the leader
 	changed   <-chan struct{} // closed when somebody else may lead
 	databases int             // of the leader
+	client    string          // the leader's id of this connection, see CLIENT ID
 
 	deadline time.Time // of reading
 	used     time.Time // when it was given back
@@ -185,6 +186,11 @@ func (c *connection) introduce(self, secret string) error {
 	if c.databases, err = strconv.Atoi(text); err != nil {
 		return errHandshake
 	}
+	answer, err = c.ask("CLIENT", "ID")
+	if err != nil {
+		return err
+	}
+	c.client = strings.Trim(string(answer), ":\r\n")
 	return nil
 }
 

@@ -306,8 +306,12 @@ func (x *exchange) attempt() error {
 	c := x.conn
 	x.take(c)
 	c.busy = true
-	x.ws.wire = x.ws.wire[:0]
-	sent, writer, err := x.proxy.write(c, x.prepareAlone())
+	if x.ws.slow {
+		x.mayBlock(c)
+		defer x.mayBlock(nil)
+	}
+	head, body := x.prepareAlone()
+	sent, writer, err := x.proxy.write(c, head, body)
 	if err == nil {
 		err = x.readAll()
 	}
@@ -416,15 +420,45 @@ func (x *exchange) clientGone() bool {
 	}
 }
 
-// prepareAlone is prepare for a connection that no other session uses meanwhile.
-func (x *exchange) prepareAlone() []byte {
-	e := &x.ws.entries[x.next]
-	if c := x.conn; x.next == len(x.ws.entries)-1 && !x.lost && !e.fresh && e.state == toSend && c.serves(x.sess, x.sess.Name(), e.db, e.proto) {
-		e.wire, e.injected = e.end-e.start, 0 // nearly always, without pipelines
-		return x.ws.out[e.start:]
+// prepareAlone is prepare for a connection that no other session uses meanwhile. What is to be sent are two parts, so that long requests need
+// not be copied.
+func (x *exchange) prepareAlone() (head, body []byte) {
+	ws, c := x.ws, x.conn
+	if !x.direct() {
+		ws.wire = x.prepare(ws.wire[:0], c)
+		if cap(ws.wire) > uncounted {
+			x.charge(int64(cap(ws.out) + cap(ws.wire)))
+		}
+		return nil, ws.wire
 	}
-	x.ws.wire = x.prepare(x.ws.wire, x.conn)
-	return x.ws.wire
+	rest := ws.entries[x.next:]
+	first := &rest[0]
+	ws.wire = ws.wire[:0]
+	first.injected = 0
+	if !c.serves(x.sess, x.sess.Name(), first.db, first.proto) {
+		ws.wire = c.serve(ws.wire, x.sess, x.sess.Name(), first.db, first.proto)
+		first.injected = 1
+	}
+	for i := range rest {
+		e := &rest[i]
+		e.wire = len(ws.wire) + e.end - first.start
+	}
+	return ws.wire, ws.out[first.start:]
+}
+
+// direct reports whether the requests that are left may go out as they are, with nothing between them.
+func (x *exchange) direct() bool {
+	rest := x.ws.entries[x.next:]
+	if x.lost || rest[0].db >= x.conn.databases {
+		return false
+	}
+	for i := range rest {
+		e := &rest[i]
+		if e.fresh || e.kind > command.RequestWatch && e.queued == 0 || e.state != toSend || e.injected > 0 && i > 0 || e.db != rest[0].db || e.proto != rest[0].proto {
+			return false
+		}
+	}
+	return true
 }
 
 // prepare appends to wire what is to be sent of the entries that are left. In front of a request goes whatever brings the leader's idea of
@@ -487,36 +521,54 @@ type writer struct {
 	sent chan int // how much was written
 }
 
-// write sends. What it may have to wait for is done by a writer, which is to be ended.
-func (p *Proxy) write(c *connection, wire []byte) (sent int, w *writer, err error) {
-	if len(wire) <= writeAtOnce {
-		if len(wire) > 0 {
-			sent, err = c.Write(wire)
-		}
-		return sent, nil, err
+// write sends two parts. What it may have to wait for is done by a writer, which is to be ended.
+func (p *Proxy) write(c *connection, head, body []byte) (sent int, w *writer, err error) {
+	switch {
+	case len(head)+len(body) > writeAtOnce:
+		return 0, p.writeWith(c, func() (int, error) { return writeParts(c, head, body) }), nil
+	case len(head) > 0:
+		body = append(head, body...) // one packet costs less than two
+	case len(body) == 0:
+		return 0, nil, nil
 	}
-	return 0, p.writeWith(c, c, wire, func(n int) int { return n }), nil
+	sent, err = c.Write(body)
+	return sent, nil, err
 }
 
-func (p *Proxy) writeWith(c *connection, to io.Writer, wire []byte, sent func(n int) int) *writer {
+func writeParts(to io.Writer, parts ...[]byte) (sent int, err error) {
+	for _, b := range parts {
+		if len(b) == 0 {
+			continue
+		}
+		n, err := to.Write(b)
+		if sent += n; err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// writeWith starts a writer.
+func (p *Proxy) writeWith(c *connection, write func() (sent int, err error)) *writer {
 	w := &writer{c, make(chan int, 1)}
 	p.tasks.Go(func() {
-		n, err := to.Write(wire)
+		n, err := write()
 		if err != nil {
 			_ = c.Close() // so that nobody waits for replies
 		}
-		w.sent <- sent(n)
+		w.sent <- n
 	})
 	return w
 }
 
 // writeRest writes what the socket of a connection has not taken yet, so many bytes having been sent before.
 func (p *Proxy) writeRest(c *connection, rest []byte, before int) *writer {
-	return p.writeWith(c, c.sock, rest, func(n int) int {
+	return p.writeWith(c, func() (int, error) {
+		n, err := c.sock.Write(rest)
 		if c.Conn != c.sock {
-			return before // what TLS has made of the requests counts as sent
+			n = 0 // what TLS has made of the requests counts as sent
 		}
-		return before + n
+		return before + n, err
 	})
 }
 

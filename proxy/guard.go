@@ -64,14 +64,15 @@ func (p *Proxy) guard(ln *line, on bool) {
 	}
 }
 
-// guardLines does for the lines of all lanes what a guard does for one exchange. Their loops then tell those who wait.
+// guardLines does for the lines of all lanes what a guard does for one exchange. Their loops then tell those who wait. A leader that hands over
+// gets the time for its last words.
 func (p *Proxy) guardLines() {
 	tick := time.NewTicker(p.o.Watch)
 	defer tick.Stop()
 	for {
 		changed := p.o.Cluster.Changed()
 		for _, ln := range p.guarded() {
-			if p.deposed(ln.connection) || ln.overdue() && !p.o.Hears() {
+			if ln.overdue() && (p.deposed(ln.connection) || !p.o.Hears()) {
 				ln.sock.hangUp()
 			}
 		}

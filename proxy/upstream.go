@@ -4,6 +4,9 @@ import (
 	"crypto/subtle"
 	"github.com/gtinside/corecache/command"
 	"github.com/gtinside/corecache/reply"
+	"strings"
+	"sync"
+	"time"
 )
 
 // Upstream is a session's way to the leader. It implements command.Upstream, and is used by the goroutine that executes the
@@ -17,7 +20,14 @@ type Upstream struct {
 	wants bool        // keys are watched, once what is pending has been executed
 	fresh bool        // watched keys are to be forgotten before the next request
 	bulky bool        // the replies of the last exchange were long
+	held  int64       // bytes of requests that the client is charged with
 	ws    *workspace  // nil while there is nothing to exchange
+
+	// On which connection a command may block.
+	blocks struct {
+		sync.Mutex
+		on *connection
+	}
 }
 
 // workspace is what an exchange needs; it is borrowed.
@@ -99,6 +109,20 @@ func (u *Upstream) Forward(r *command.Request) {
 	}
 	e.end = len(ws.out)
 	ws.entries = append(ws.entries, e)
+	if cap(ws.out) > uncounted {
+		u.charge(int64(cap(ws.out)))
+	}
+}
+
+// uncounted is what a session may forward in a unit without being charged with it, in bytes.
+const uncounted = 4 << 10
+
+// charge counts what is held of the session's requests besides what its front end has read.
+func (u *Upstream) charge(n int64) {
+	if n != u.held {
+		u.sess.Conn.Charge(n - u.held)
+		u.held = n
+	}
 }
 
 // look finds out how the requests together may be sent.
@@ -150,6 +174,48 @@ func (u *Upstream) Unwatch() {
 	u.lost = false
 }
 
+// mayBlock says on which connection a command may block, nil = on none any more. It waits for Unblock, so that no other session's command
+// is meant.
+func (u *Upstream) mayBlock(on *connection) {
+	u.blocks.Lock()
+	defer u.blocks.Unlock()
+	u.blocks.on = on
+}
+
+// Unblock implements command.Upstream. It asks over another connection.
+func (u *Upstream) Unblock(isError bool) bool {
+	u.blocks.Lock()
+	defer u.blocks.Unlock()
+	on := u.blocks.on
+	if on == nil {
+		return false
+	}
+	c, err := u.proxy.connect(u.proxy.o.Cluster.Changed(), u.sess.Conn.Done())
+	if err != nil {
+		return false
+	}
+	if c.id != on.id || c.addr != on.addr { // the command does not wait there any more
+		u.proxy.give(c)
+		return false
+	}
+	reason := "TIMEOUT"
+	if isError {
+		reason = "ERROR"
+	}
+	_ = c.SetDeadline(time.Now().Add(u.proxy.o.Dial)) // an error is met by ask
+	answer, err := c.ask("CLIENT", "UNBLOCK", on.client, reason)
+	if err == nil {
+		c.deadline = time.Time{}
+		err = c.SetDeadline(c.deadline)
+	}
+	if err != nil {
+		u.proxy.drop(c)
+		return false
+	}
+	u.proxy.give(c)
+	return strings.HasPrefix(string(answer), ":1")
+}
+
 // Close implements command.Upstream.
 func (u *Upstream) Close() {
 	if u.ws != nil && u.ws.exchange.turn.batch != nil { // something has gone wrong
@@ -174,6 +240,7 @@ func (u *Upstream) drop() {
 
 // recycle gives the workspace back.
 func (u *Upstream) recycle() {
+	u.charge(0)
 	u.ws.recycle(u.proxy)
 	u.ws = nil
 }

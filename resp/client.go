@@ -247,6 +247,9 @@ func (c *client) queued(delta int64) {
 	c.charge(delta)
 }
 
+// Charge implements command.Conn.
+func (c *client) Charge(delta int64) { c.charge(delta) }
+
 // charge counts memory that the client holds in the budget of all.
 func (c *client) charge(delta int64) {
 	if delta == 0 {
