@@ -69,6 +69,8 @@ type Loop interface {
 	// Watch calls event, on the loop, whenever a socket may have something to read or may take something to be written; ended says that there is an
 	// end to be read, too. It is edge-triggered: one call for each change.
 	Watch(fd int, event func(ended bool)) error
+	// Again lets event be called once more for what is to be read now, after others had their turn.
+	Again(fd int) error
 	// Forget ends Watch, before the descriptor is closed.
 	Forget(fd int)
 	// Resume lets a session go on that a lane had.

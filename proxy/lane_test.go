@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"fmt"
+	"net"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -11,10 +14,34 @@ import (
 // crowd starts a leader behind a relay, and a follower with one event loop that has got connections for its lane.
 func crowd(t *testing.T, change func(*Options)) (leader, follower *node, r *relay) {
 	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return crowdBehind(t, ln, change)
+}
+
+// encryptedCrowd is crowd, in which nodes forward over TLS.
+func encryptedCrowd(t *testing.T) (leader, follower *node, r *relay) {
+	t.Helper()
+	authority := httptest.NewUnstartedServer(nil)
+	authority.StartTLS()
+	t.Cleanup(authority.Close)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return crowdBehind(t, tls.NewListener(ln, authority.TLS), func(o *Options) {
+		o.TLS = func() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
+	})
+}
+
+func crowdBehind(t *testing.T, ln net.Listener, change func(*Options)) (leader, follower *node, r *relay) {
+	t.Helper()
 	c := newCluster(t)
 	c.loops = 1
 	leader, follower = c.start("leader", nil), c.start("follower", change)
-	r = newRelay(t, leader.addr())
+	r = relayFrom(t, ln, leader.addr())
 	c.setAddr("leader", r.ln.Addr().String())
 	c.lead("leader")
 	follower.warm()
@@ -36,7 +63,7 @@ func (n *node) warm() {
 	}
 }
 
-// lines is how many lines carry something for so long that it is looked after.
+// overdue is how many lines carry something for so long that it is looked after.
 func (n *node) overdue() (count int) {
 	for _, ln := range n.proxy.guarded() {
 		if ln.overdue() {
@@ -48,7 +75,17 @@ func (n *node) overdue() (count int) {
 
 // Whatever sessions forward at the same time, each gets its own replies, in order, and in its own database and version of RESP.
 func TestLaneKeepsSessionsApart(t *testing.T) {
-	_, follower, _ := crowd(t, nil)
+	t.Run("plain", func(t *testing.T) {
+		_, follower, _ := crowd(t, nil)
+		testLaneKeepsSessionsApart(t, follower)
+	})
+	t.Run("TLS", func(t *testing.T) {
+		_, follower, _ := encryptedCrowd(t)
+		testLaneKeepsSessionsApart(t, follower)
+	})
+}
+
+func testLaneKeepsSessionsApart(t *testing.T, follower *node) {
 	var all sync.WaitGroup
 	for i := range 30 {
 		all.Go(func() {
@@ -141,7 +178,17 @@ func TestLineBreaksAtEveryByte(t *testing.T) {
 
 // Replies that are too long for a line get through, and so do those behind them.
 func TestLineHandsOver(t *testing.T) {
-	leader, follower, _ := crowd(t, nil)
+	t.Run("plain", func(t *testing.T) {
+		leader, follower, _ := crowd(t, nil)
+		testLineHandsOver(t, leader, follower)
+	})
+	t.Run("TLS", func(t *testing.T) {
+		leader, follower, _ := encryptedCrowd(t)
+		testLineHandsOver(t, leader, follower)
+	})
+}
+
+func testLineHandsOver(t *testing.T, leader, follower *node) {
 	leader.dial().want(fmt.Sprintf("setrange big %d x", 100<<10), fmt.Sprintf(":%d¦", 100<<10+1))
 	leader.dial().want("set small 1", "+OK¦")
 	var all sync.WaitGroup
@@ -216,4 +263,23 @@ func TestLeaderFallsSilent(t *testing.T) {
 	if got := reads.reply(); !strings.HasPrefix(got, "-CLUSTERDOWN") && !strings.HasPrefix(got, "-TRYAGAIN") {
 		t.Errorf("a read gave %q", got)
 	}
+}
+
+// When there is much to read from a line, clients get their replies in between, and nothing is forgotten.
+func TestLineHasMuchToRead(t *testing.T) {
+	leader, follower, _ := crowd(t, nil)
+	const size = 50 << 10
+	leader.dial().want(fmt.Sprintf("setrange big %d x", size-1), fmt.Sprintf(":%d¦", size))
+	var all sync.WaitGroup
+	for range 60 {
+		all.Go(func() {
+			cl := follower.dial()
+			for range 10 {
+				if got := cl.do("get big"); len(got) != len("$51200¦¦")+size {
+					t.Errorf("%d bytes: %.40q", len(got), got)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -45,7 +45,10 @@ type member struct {
 	odd      bool      // they are more than can be passed on as they are
 }
 
-const lineSize = 64 << 10
+const (
+	lineSize = 64 << 10
+	readStep = 512 << 10 // bytes after which the sessions get their replies before more is read
+)
 
 // adopt makes a line of a connection, nil if that fails.
 func (l *lane) adopt(c *connection) *line {
@@ -118,7 +121,7 @@ func (ln *line) sent() int {
 
 // event reads what has come.
 func (ln *line) event(ended bool) {
-	err := ln.sock.flush()
+	err, total := ln.sock.flush(), 0
 	for err == nil {
 		space := ln.buf.in[ln.buf.w:]
 		var n int
@@ -137,6 +140,10 @@ func (ln *line) event(ended bool) {
 		}
 		if n < len(space) && !ended && ln.Conn == ln.sock {
 			break // there will be another event
+		}
+		if total += n; total >= readStep {
+			err = ln.lane.loop.Again(ln.sock.fd)
+			break
 		}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -251,6 +251,9 @@ func (l *loop) Watch(fd int, event func(ended bool)) error {
 	return nil
 }
 
+// Again implements command.Loop.
+func (l *loop) Again(fd int) error { return l.poll.renew(fd, l.tags[fd]) }
+
 // Forget implements command.Loop.
 func (l *loop) Forget(fd int) {
 	l.poll.remove(fd)

@@ -44,9 +44,16 @@ func newPoller() (*poller, error) {
 // add watches a descriptor until it is closed. Its events bear the tag, which tells them from those of an earlier owner of
 // the descriptor that were taken from the kernel before that was closed.
 func (p *poller) add(fd int, tag int32) error {
-	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd), Pad: tag,
-	})
+	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, interest(fd, tag))
+}
+
+// renew makes the kernel tell once more what it has told of a descriptor, if that is so still.
+func (p *poller) renew(fd int, tag int32) error {
+	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_MOD, fd, interest(fd, tag))
+}
+
+func interest(fd int, tag int32) *unix.EpollEvent {
+	return &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd), Pad: tag}
 }
 
 // remove ends add, for a descriptor that others may go on to use.
