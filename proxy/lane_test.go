@@ -234,6 +234,24 @@ func TestClientLeavesALane(t *testing.T) {
 	}
 }
 
+// A client that goes away while the leader does not answer is not kept for ever; one that only closes its end gets its replies.
+func TestClientDesertsALane(t *testing.T) {
+	_, follower, r := crowd(t, nil)
+	half, cl, other := follower.dial(), follower.dial(), follower.dial()
+	half.send("append k x")
+	half.Conn.(*net.TCPConn).CloseWrite()
+	if got := half.reply(); got != ":1\r\n" {
+		t.Errorf("got %q", got)
+	}
+	cl.want("append k x", ":2¦")
+	r.swallow()
+	cl.send("append k x")
+	eventually(t, "a line is overdue", func() bool { return follower.overdue() > 0 })
+	addr := cl.LocalAddr().String()
+	cl.Close()
+	eventually(t, "the client is gone", func() bool { return !strings.Contains(string(other.doRaw("client list")), "addr="+addr+" ") })
+}
+
 // When a node has not heard of the leader for long, it does not wait for replies any more: who knows whether what writes was executed?
 func TestLeaderFallsSilent(t *testing.T) {
 	var silent sync.Map

@@ -45,12 +45,12 @@ type client struct {
 	blocked  int64      // and of the workspace, which a blocked command keeps
 
 	// Owned by the loop.
-	away bool // the loop's lane holds the client
 	gone bool // nothing that is sent arrives any more
 
 	// Self-synchronised.
 	state     atomic.Int32  // idle, held, ...
 	hup       atomic.Bool   // the peer has closed its end
+	away      atomic.Int64  // server.clock when the loop's lane took the client, 0 = it has not got it; written by the loop
 	own       chan struct{} // tells the client's own goroutine that it is the holder
 	out       outbox
 	watcher   watcher

@@ -226,7 +226,7 @@ func (l *loop) event(c *client, events uint32) {
 	if events&hasEnded != 0 {
 		c.hup.Store(true)
 		c.gone = c.gone || events&hasGone != 0
-		if c.gone && c.away {
+		if c.gone && c.away.Load() != 0 {
 			l.lose(c)
 		}
 		if c.watcher.active.Load() {
@@ -264,7 +264,7 @@ func (l *loop) Forget(fd int) {
 // Resume implements command.Loop: the client's replies can be sent, or its own goroutine waits for them.
 func (l *loop) Resume(sess *command.Session) {
 	c := sess.Conn.(*client)
-	c.away = false
+	c.away.Store(0)
 	if l.server.commands.EndsAtOnce(sess) {
 		l.late = append(l.late, c)
 		return
@@ -275,7 +275,8 @@ func (l *loop) Resume(sess *command.Session) {
 // lose ends a client that is in the lane, and that no reply can reach any more.
 func (l *loop) lose(c *client) {
 	if l.lane.Leave(c.sess.Upstream()) {
-		c.away, c.over = false, true
+		c.away.Store(0)
+		c.over = true
 		c.own <- struct{}{}
 	}
 }
@@ -337,7 +338,7 @@ func (l *loop) put(c *client, next outcome) {
 			c.own <- struct{}{}
 			return
 		}
-		c.away = true
+		c.away.Store(max(l.server.clock.Load(), 1))
 		l.away = append(l.away, c.sess.Quick())
 	case toOwn:
 		c.own <- struct{}{}
