@@ -63,7 +63,7 @@ func (l *lane) send(k class) {
 	defer func() { c.sending = false }()
 	for len(c.waiting) > 0 && c.busy < maxBusy[k] {
 		n := 1
-		if ln := l.free(k); ln != nil {
+		if ln := l.free(); ln != nil {
 			n = ln.begin(c.waiting, k)
 		} else {
 			if c.busy == 0 { // nobody would come back to those who wait
@@ -78,13 +78,13 @@ func (l *lane) send(k class) {
 }
 
 // free returns a line that carries nothing, nil when there is none.
-func (l *lane) free(k class) *line {
+func (l *lane) free() *line {
 	for i := 0; i < len(l.lines); {
 		ln := l.lines[i]
 		switch {
 		case ln.busy:
 			i++
-		case ln.current(l.proxy.o.Cluster) && (k == reading || ln.sock.quiet()): // reads can be repeated
+		case ln.current(l.proxy.o.Cluster) && ln.sock.quiet():
 			return ln
 		default:
 			ln.end()
