@@ -52,8 +52,9 @@
 //
 // # Memory
 //
-// What a session forwards is copied, so a request is held twice while it is under way; both copies are bounded by the front end's limits of
-// a unit. Replies are passed on when there are 64 KiB of them, and those longer than 1 MiB in pieces, as fast as the client reads.
+// What a session forwards is copied once, so a request is held twice while it is under way, here and by the front end. Both copies are
+// bounded by the front end's limits of a unit, and both count in what clients may hold together (command.Conn.Charge). A line has a third
+// one, of at most 64 KiB per session and some 256 KiB in all. Replies are passed on when there are 64 KiB of them, and those longer than 1 MiB in pieces, as fast as the client reads.
 // Workspaces and read buffers are borrowed for one exchange. A line keeps 64 KiB for reading; when the replies of one session do not fit, it
 // becomes an ordinary connection, for good.
 //
