@@ -10,6 +10,7 @@ type blocking struct {
 	mu struct {
 		sync.Mutex
 		wake chan bool // not nil while CLIENT UNBLOCK may end the waiting; true: with ERROR
+		away Upstream  // not nil while a command may block at the leader
 	}
 }
 
@@ -115,11 +116,26 @@ func (sess *Session) setBlocked(on bool) {
 	}
 	sess.server.clients.blocked.Add(-1)
 	sess.blocking.mu.Lock()
-	sess.blocking.mu.wake = nil
+	sess.blocking.mu.wake, sess.blocking.mu.away = nil, nil
 	sess.blocking.mu.Unlock()
 }
 
-// unblock ends the waiting of a blocked session and reports whether there was one to end.
+// blockAway says that the session waits for a command which may block at the leader, until setBlocked(false).
+func (sess *Session) blockAway(up Upstream) {
+	sess.blocking.mu.Lock()
+	sess.blocking.mu.away = up
+	sess.blocking.mu.Unlock()
+	sess.setBlocked(true)
+}
+
+// blocksAt returns the way to the leader where a command of the session may block, nil if there is none.
+func (sess *Session) blocksAt() Upstream {
+	sess.blocking.mu.Lock()
+	defer sess.blocking.mu.Unlock()
+	return sess.blocking.mu.away
+}
+
+// unblock ends the waiting of a session that is blocked here, and reports whether there was one to end.
 func (sess *Session) unblock(isError bool) bool {
 	sess.blocking.mu.Lock()
 	defer sess.blocking.mu.Unlock()

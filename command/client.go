@@ -247,10 +247,19 @@ func clientUnblock(c *Call) {
 		return
 	}
 	n := int64(0)
-	if sess := c.clients.get(id); sess != nil && sess.unblock(isError) {
+	if sess := c.clients.get(id); sess != nil && c.unblock(sess, isError) {
 		n = 1
 	}
 	c.Out.Int(n)
+}
+
+// unblock ends the waiting of a session, also when its command is executed by the leader.
+func (c *Call) unblock(sess *Session, isError bool) bool {
+	if away := sess.blocksAt(); away != nil {
+		c.Session.Conn.Yield()
+		return away.Unblock(isError)
+	}
+	return sess.unblock(isError)
 }
 
 // onOff reads ON or OFF; it replies and returns ok = false when it is neither.

@@ -23,31 +23,58 @@ type Cluster interface {
 	Changed() <-chan struct{}
 }
 
-// Proxy makes upstreams.
+// Proxy makes upstreams, and lanes for many of them.
 type Proxy interface {
 	// NewUpstream is called when a session forwards its first command. It does not block.
 	NewUpstream(*Session) Upstream
-	// Together may begin the exchanges of several sessions, which then follow in the same order, on the same goroutine.
-	Together([]Upstream)
+	// NewLane is called once for each event loop.
+	NewLane(Loop) Lane
 }
 
-// Upstream carries the commands of one session to the node that leads. Only the session's goroutine calls it.
+// Upstream carries the commands of one session to the node that leads. Only the goroutine that executes the session's commands calls it.
 type Upstream interface {
 	// Forward takes a request for the next Exchange. It copies what it keeps of it, and does not block.
 	Forward(*Request)
 	// Pending reports whether there are requests to exchange.
 	Pending() bool
-	// Quick reports whether the exchange may be one of several.
+	// Quick reports whether a lane may take what is pending.
 	Quick() bool
-	// Exchange sends the pending requests, waits for their replies and puts them at their places between the replies in w, of which
-	// it may send parts (Conn.Send, Conn.Flush). Each request gets a reply, if only an error, as long as the client is there.
+	// Arrived reports whether all replies are here already, so that Exchange does not wait.
+	Arrived() bool
+	// Exchange sends the pending requests, unless a lane has done so, waits for their replies and puts them at their places between the replies
+	// in w, of which it may send parts (Conn.Send, Conn.Flush). Each request gets a reply, if only an error, as long as the client is there.
 	Exchange(w *reply.Writer)
 	// Watching reports whether the session watches keys by WATCH requests, also when the connection which knew of them is lost.
 	Watching() bool
 	// Unwatch forgets watched keys, those of pending requests as well.
 	Unwatch()
+	// Unblock ends the waiting of a command that blocks at the leader, as CLIENT UNBLOCK does there, and reports whether there was one. It may
+	// be called from any goroutine, and waits for the leader, but not for long.
+	Unblock(isError bool) bool
 	// Close gives the connection up.
 	Close()
+}
+
+// Lane carries what the sessions of an event loop forward, of many sessions at once, and never waits. It is used on the loop only.
+type Lane interface {
+	// Begin takes sessions whose upstreams are Quick. Nobody else uses them until Loop.Resume gives them back, which may come before
+	// Begin returns. What remains to be done is then done by Exchange.
+	Begin([]Upstream)
+	// Leave takes a session out whose client is lost: its replies go nowhere. It reports false when the lane does not have it.
+	Leave(Upstream) bool
+}
+
+// Loop is an event loop of the front end. Its methods are called on the loop only.
+type Loop interface {
+	// Watch calls event, on the loop, whenever a socket may have something to read or may take something to be written; ended says that there is an
+	// end to be read, too. It is edge-triggered: one call for each change.
+	Watch(fd int, event func(ended bool)) error
+	// Again lets event be called once more for what is to be read now, after others had their turn.
+	Again(fd int) error
+	// Forget ends Watch, before the descriptor is closed.
+	Forget(fd int)
+	// Resume lets a session go on that a lane had.
+	Resume(*Session)
 }
 
 // Request is a command on its way to the node that leads.

@@ -127,7 +127,7 @@ func (s *Server) Await(sessions []*Session, f func()) bool {
 	}
 	last := uint64(0)
 	for _, sess := range sessions {
-		if sess.forwarding() {
+		if sess.forwarding() && !sess.up.Arrived() {
 			return false
 		}
 		if sess.Dirty() {
@@ -159,7 +159,7 @@ func (s *Server) Await(sessions []*Session, f func()) bool {
 
 // EndsAtOnce reports whether EndUnit will not wait for a disk or for other machines.
 func (s *Server) EndsAtOnce(sess *Session) bool {
-	return !sess.forwarding() && (!sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite))
+	return (!sess.forwarding() || sess.up.Arrived()) && (!sess.Dirty() || s.DB == nil || s.DB.WaitsBriefly(sess.LastWrite))
 }
 
 // waitCommit is Wait, watched by the latency monitor.

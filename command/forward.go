@@ -38,26 +38,33 @@ func (s *Server) forward(c *Call) {
 func (s *Server) exchange(sess *Session, w *reply.Writer) {
 	s.stats.forwarded.Add(sess.forwarded)
 	sess.endsSoon.Store(!sess.blocksAway)
+	if sess.blocksAway {
+		sess.blockAway(sess.up)
+		defer sess.setBlocked(false)
+	}
 	sess.forwarded, sess.blocksAway = 0, false
 	sess.up.Exchange(w)
 }
 
-// Together prepares the ends of several sessions' units, which then come in the same order and on the same goroutine: what
-// the leader has to answer is asked for at once.
-func (s *Server) Together(sessions []*Session) {
-	var ups []Upstream
-	for _, sess := range sessions {
-		if sess.Quick() {
-			ups = append(ups, sess.up)
-		}
+// NewLane returns what carries that which sessions of an event loop forward, nil when nothing is forwarded.
+func (s *Server) NewLane(l Loop) Lane {
+	if s.proxy == nil {
+		return nil
 	}
-	if len(ups) > 0 {
-		s.proxy.Together(ups)
-	}
+	return s.proxy.NewLane(l)
 }
 
-// Quick reports whether the end of the unit has to wait for the leader, but not for long.
-func (sess *Session) Quick() bool { return sess.up != nil && sess.up.Quick() }
+// Quick returns what a lane may take of the session, nil when there is nothing for it. The end of the unit then has to wait for the leader, but
+// not for long.
+func (sess *Session) Quick() Upstream {
+	if sess.up != nil && sess.up.Quick() {
+		return sess.up
+	}
+	return nil
+}
+
+// Upstream is what Quick has returned, also while a lane has it.
+func (sess *Session) Upstream() Upstream { return sess.up }
 
 // forwarding reports whether the leader has yet to answer commands of this unit.
 func (sess *Session) forwarding() bool { return sess.up != nil && sess.up.Pending() }

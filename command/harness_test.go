@@ -78,6 +78,7 @@ type testConn struct {
 func (c *testConn) RemoteAddr() string { return c.addr }
 func (c *testConn) LocalAddr() string  { return "127.0.0.1:6379" }
 func (c *testConn) FD() int            { return 9 }
+func (c *testConn) Charge(int64)       {}
 func (c *testConn) Usage() Usage       { return Usage{QueryBuffer: 10, QueryFree: 20} }
 
 func (c *testConn) Push(b []byte) error {

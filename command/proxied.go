@@ -26,6 +26,8 @@ import (
 // with the role "proxy" or "leader". The leader proves it second, so that it tells nothing that helps to guess the secret to
 // somebody who does not know it. Without a secret the key is empty and the macs prove nothing.
 //
+// The other node then asks for CLIENT ID, so that it can pass CLIENT UNBLOCK on.
+//
 // From then on the connection is authenticated, and serves one client after the other; in front of the commands of each it says for whom
 // they are, as often as that changes:
 //

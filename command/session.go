@@ -24,6 +24,8 @@ type Conn interface {
 	Send(wait bool) error
 	// Yield comes, on the session's goroutine, before it waits for something, so that other clients are not held up.
 	Yield()
+	// Charge counts so many more bytes that are held for the client in what all clients may hold (maxmemory-clients); it may be negative.
+	Charge(delta int64)
 	// Kill closes the connection at once.
 	Kill()
 	// Done is closed once the client has gone or was killed.

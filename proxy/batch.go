@@ -1,86 +1,89 @@
 package proxy
 
-import (
-	"time"
+import "errors"
 
-	"github.com/gtinside/corecache/command"
-)
-
-// batch is one connection that several sessions use together for one attempt: their requests go out with one write, and their replies
-// come with few reads, in the same order. A system call and a packet cost more than all the rest that is done for a request.
-//
-// The sessions' exchanges take place one after the other. Only commands that do not take long are treated so, as each waits for
-// those before it.
+// batch is a connection that several sessions read their replies from, one after the other: what is left of a line when the replies are too
+// long for it. Each session goes on in its own goroutine and waits for its turn.
 type batch struct {
 	c      *connection
-	ws     *workspace // holds what is written
-	left   int        // exchanges that have not ended
-	sent   int        // how much was written, unless writer still writes
-	writer *writer
-	err    error // why no more replies come
-	spent  bool  // the leader has refused something, as it does for ever on this connection
+	left   int     // exchanges that have not ended
+	sent   int     // how much was written, unless writer still writes
+	writer *writer // not nil: writes what is left
+	err    error   // why no more replies come
+	spent  bool    // the leader has refused something, as it does for ever on this connection
+	unread bool    // the last replies are nobody's
 }
 
-const (
-	maxShare = 16 << 10  // bytes that a session may send in a batch
-	maxBatch = 256 << 10 // bytes of a batch, about
-)
+// turn is a session's part in a batch.
+type turn struct {
+	batch *batch
+	mine  <-chan struct{} // closed when it begins
+	next  chan<- struct{} // to be closed when it is over
+	skip  int             // replies in front that are nobody's any more
+}
 
-// Together implements command.Proxy.
-func (p *Proxy) Together(all []command.Upstream) {
-	if len(all) < 2 {
-		return
-	}
-	now := time.Now()
-	for _, up := range all {
-		if u := up.(*Upstream); u.Quick() {
-			x := &u.ws.exchange
-			x.begin(u, now) // their waiting for a leader ends together, though one waits behind the other
-			x.shared = true
-		}
-	}
-	c, err := p.connect(p.o.Cluster.Changed(), nil)
-	if err != nil {
-		return // each tries on its own, and is told
-	}
-	b := &batch{c: c, ws: p.pool.Get().(*workspace)}
-	for _, up := range all {
-		u := up.(*Upstream)
-		if !u.Quick() || len(b.ws.wire) > maxBatch {
+// take makes the members of a batch go on.
+func (b *batch) take(p *Proxy, all []member) {
+	mine, skip := make(chan struct{}), 0
+	close(mine)
+	for _, m := range all {
+		if m.u == nil {
+			skip += m.replies
 			continue
 		}
-		x := &u.ws.exchange
-		x.batch, x.share = b, len(b.ws.wire)
-		b.ws.wire = x.prepare(b.ws.wire, c)
+		next := make(chan struct{})
+		m.u.ws.exchange.turn = turn{batch: b, mine: mine, next: next, skip: skip}
+		mine, skip = next, 0
 		b.left++
 	}
+	b.unread = skip > 0
 	if b.left == 0 {
-		p.give(c)
-		b.ws.recycle(p)
-		return
+		b.left = 1
+		b.leave(p, errAbandoned)
 	}
-	b.sent, b.writer, b.err = p.write(c, b.ws.wire)
 }
 
-// sharedAttempt is the attempt of an exchange in a batch.
+// sharedAttempt is the first attempt of an exchange in a batch.
 func (x *exchange) sharedAttempt() error {
-	b, err := x.batch, x.batch.err
+	<-x.turn.mine
+	b := x.turn.batch
+	err := b.err
 	if b.spent { // so are these, even if the leader has no words for them any more
 		x.refused = refusedAt{x.next, len(x.w.Buf), x.spliced}
 	}
 	if err == nil {
 		b.err = errAbandoned // should reading end in a panic, nobody else reads on
-		x.conn = b.c
-		x.take(b.c)
-		err = x.readAll()
+		x.conn, x.from = b.c, &b.c.input
+		err = x.skipReplies(x.turn.skip)
+		if err == nil {
+			err = x.readAll()
+		}
 		x.unguard()
 		b.err = nil
 	}
 	x.conn = nil
-	b.spent = b.spent || x.refused.entry >= 0
-	x.batch = nil
-	sent := b.leave(x.proxy, err)
+	b.spent = x.refused.entry >= 0
+	sent := x.leaveBatch(err)
 	return x.concluded(sent-x.share, err)
+}
+
+// skipReplies reads replies to those who have left.
+func (x *exchange) skipReplies(n int) error {
+	for range n {
+		if _, _, err := x.read(discard); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaveBatch lets the next session have its turn.
+func (x *exchange) leaveBatch(err error) (sent int) {
+	t := x.turn
+	x.turn, x.shared = turn{}, false
+	sent = t.batch.leave(x.proxy, err)
+	close(t.next)
+	return sent
 }
 
 // leave is called by each exchange when its part is over. It returns how much was written, in case of an error.
@@ -96,11 +99,12 @@ func (b *batch) leave(p *Proxy, err error) (sent int) {
 	if b.left > 0 {
 		return b.sent
 	}
-	if b.err != nil || b.spent || b.c.r != b.c.w {
+	if b.err != nil || b.spent || b.unread || b.c.r != b.c.w {
 		p.drop(b.c)
 	} else {
 		p.give(b.c)
 	}
-	b.ws.recycle(p)
 	return b.sent
 }
+
+var errAbandoned = errors.New("proxy: a session has left a batch")

@@ -8,7 +8,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/gtinside/corecache/command"
@@ -18,16 +17,16 @@ import (
 // connection is one to the leader. It serves one session after the other, whichever has something to forward, and belongs to one
 // as long as the leader has to remember something of it (WATCH). One goroutine at a time uses it.
 type connection struct {
-	net.Conn
-	raw       syscall.RawConn // of the socket
+	net.Conn  // the socket, or TLS over it
+	sock      *socket
 	id, addr  string          // of the leader
 	changed   <-chan struct{} // closed when somebody else may lead
 	databases int             // of the leader
+	client    string          // the leader's id of this connection, see CLIENT ID
 
 	deadline time.Time // of reading
 	used     time.Time // when it was given back
-	in       *[inSize]byte
-	r, w     int // in[r:w] has been read from the leader and not been taken yet
+	input
 
 	// What the leader knows of the session.
 	sess     *command.Session
@@ -37,6 +36,12 @@ type connection struct {
 	watching bool // keys are watched
 
 	busy bool // replies may be under way that nobody has read; also after something has gone wrong
+}
+
+// input is what has been read from the leader and not been taken yet: in[r:w].
+type input struct {
+	in   []byte
+	r, w int
 }
 
 const inSize = 16 << 10
@@ -131,24 +136,20 @@ func (p *Proxy) dial(id, addr string, changed <-chan struct{}) (*connection, err
 
 // prepare makes a connection of a socket.
 func (p *Proxy) prepare(ctx context.Context, nc net.Conn, id, addr string) (*connection, error) {
-	c := &connection{Conn: nc, id: id, addr: addr}
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return nil, errors.New("proxy: not a socket")
-	}
-	var err error
-	if c.raw, err = sc.SyscallConn(); err != nil {
+	sock, err := newSocket(nc)
+	if err != nil {
 		return nil, err
 	}
-	if err := setUserTimeout(c.raw, userTimeout); err != nil {
+	if err := setUserTimeout(sock.raw, userTimeout); err != nil {
 		return nil, err
 	}
+	c := &connection{Conn: sock, sock: sock, id: id, addr: addr}
 	if conf := p.o.TLS(); conf != nil {
 		if conf.ServerName == "" && !conf.InsecureSkipVerify {
 			conf = conf.Clone()
 			conf.ServerName, _, _ = net.SplitHostPort(addr)
 		}
-		tc := tls.Client(nc, conf)
+		tc := tls.Client(sock, conf)
 		if err := tc.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}
@@ -185,6 +186,11 @@ func (c *connection) introduce(self, secret string) error {
 	if c.databases, err = strconv.Atoi(text); err != nil {
 		return errHandshake
 	}
+	answer, err = c.ask("CLIENT", "ID")
+	if err != nil {
+		return err
+	}
+	c.client = strings.Trim(string(answer), ":\r\n")
 	return nil
 }
 
@@ -266,7 +272,7 @@ func (c *connection) serve(b []byte, sess *command.Session, name string, db, pro
 // usable reports whether commands may be sent: the leader is still the same, and has neither closed the connection nor
 // sent something that nobody has asked for. With TLS nothing else comes either: tickets come before the first reply.
 func (c *connection) usable(cluster command.Cluster) bool {
-	return !c.busy && c.current(cluster) && quiet(c.raw)
+	return !c.busy && c.current(cluster) && c.sock.quiet()
 }
 
 // current reports whether the connection leads to the leader, or nobody knows better.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"io"
 	"strings"
 	"time"
 
@@ -33,24 +34,38 @@ type exchange struct {
 	*Upstream
 	w     *reply.Writer
 	began time.Time
-	batch *batch // not nil: the first attempt is shared with other sessions
-	share int    // where what was sent for this one begins in what was sent for all
+
+	// Of a first attempt that is shared with other sessions.
+	shared  bool // it is, and not over
+	share   int  // where what was sent for this one begins in what was sent for all
+	arrival      // what a line has brought
+	turn    turn // or, if that is set, when to read from the batch's connection
 
 	next     int       // entries before are answered
 	spliced  int       // bytes of local that are in w
 	deadline time.Time // until when to wait for a leader; zero = there has been no need to wait
-	shared   bool      // the first attempt was shared
 	failures int       // attempts that failed, also those to connect
 	breaks   int       // connections that broke
 	flushed  bool      // the front end looks whether the client goes away
 	gone     bool      // the client has, but others wait for what comes behind
 
 	// Of an attempt.
+	from    *input // replies
 	refused refusedAt
 	at      int    // where in w the reply begins that is being read
 	torn    bool   // a part of it has been passed on
 	long    bool   // it is too long to be collected
 	guard   *guard // not nil while a reply takes long
+}
+
+// arrival is what has become of a share of a line.
+type arrival struct {
+	came  bool
+	odd   bool  // the replies need a closer look
+	body  int   // where they begin, behind those to what brought the session's state up to date
+	err   error // why not all are there
+	sent  int   // bytes that were sent for all, in case of an error
+	spent bool  // the leader had refused those before
 }
 
 // refusedAt is the first of the requests at the end of an attempt that the leader has refused.
@@ -73,6 +88,12 @@ func (u *Upstream) Exchange(w *reply.Writer) {
 		return
 	}
 	x := &u.ws.exchange
+	if x.came && !x.odd && u.ws.plain && len(w.Buf) == 0 { // nearly always
+		w.Buf = append(w.Buf, u.ws.in[x.body:]...)
+		u.bulky = len(w.Buf) >= sendAt
+		u.recycle()
+		return
+	}
 	if x.Upstream == nil {
 		x.begin(u, time.Now())
 	}
@@ -96,7 +117,7 @@ func (x *exchange) begin(u *Upstream, now time.Time) {
 // run makes attempts until all is answered. An error says that the client is lost.
 func (x *exchange) run() error {
 	for x.next < len(x.ws.entries) {
-		if x.batch == nil {
+		if !x.shared {
 			if x.answerKnown() {
 				continue
 			}
@@ -226,9 +247,6 @@ func (x *exchange) connect() error {
 		x.drop()
 	}
 	for {
-		if x.shared && time.Since(x.began) > x.proxy.o.Wait { // those behind wait, too
-			return errLate
-		}
 		changed := cluster.Changed()
 		c, err := x.proxy.connect(changed, x.sess.Conn.Done())
 		x.conn = c
@@ -252,9 +270,6 @@ func (x *exchange) await(changed <-chan struct{}, cause error) error {
 	if x.deadline.IsZero() {
 		x.proxy.waiting.Add(1)
 		x.deadline = now.Add(x.proxy.o.Wait)
-		if x.shared { // others have waited for this one to be answered
-			x.deadline = x.began.Add(x.proxy.o.Wait)
-		}
 	}
 	left := x.deadline.Sub(now)
 	if left <= 0 {
@@ -282,14 +297,21 @@ func (x *exchange) flush() {
 // attempt sends the requests that are left and reads replies as long as they come. An error says that the client is lost.
 func (x *exchange) attempt() error {
 	x.refused.entry = -1
-	if x.batch != nil {
+	switch {
+	case x.turn.batch != nil:
 		return x.sharedAttempt()
+	case x.shared:
+		return x.lineAttempt()
 	}
 	c := x.conn
 	x.take(c)
 	c.busy = true
-	x.ws.wire = x.ws.wire[:0]
-	sent, writer, err := x.proxy.write(c, x.prepareAlone())
+	if x.ws.slow {
+		x.mayBlock(c)
+		defer x.mayBlock(nil)
+	}
+	head, body := x.prepareAlone()
+	sent, writer, err := x.proxy.write(c, head, body)
 	if err == nil {
 		err = x.readAll()
 	}
@@ -299,6 +321,18 @@ func (x *exchange) attempt() error {
 	}
 	c.busy = err != nil
 	return x.concluded(sent, err)
+}
+
+// lineAttempt takes what a line has brought.
+func (x *exchange) lineAttempt() error {
+	a := x.arrival
+	if a.spent { // so are these, even if the leader has no words for them any more
+		x.refused = refusedAt{x.next, len(x.w.Buf), x.spliced}
+	}
+	x.from = &input{in: x.ws.in, w: len(x.ws.in)}
+	err := x.readAll()
+	x.shared, x.arrival = false, arrival{}
+	return x.concluded(a.sent-x.share, err)
 }
 
 // concluded goes on after an attempt of which so many bytes were written.
@@ -328,8 +362,9 @@ func (x *exchange) readAll() error {
 // take borrows memory for reading.
 func (x *exchange) take(c *connection) {
 	if c.in == nil {
-		c.in = x.proxy.buffers.Get().(*[inSize]byte)
+		c.in = x.proxy.buffers.Get().(*[inSize]byte)[:]
 	}
+	x.from = &c.input
 }
 
 // goBack goes back to the first of the requests that the leader has refused.
@@ -385,15 +420,45 @@ func (x *exchange) clientGone() bool {
 	}
 }
 
-// prepareAlone is prepare for a connection that no other session uses meanwhile.
-func (x *exchange) prepareAlone() []byte {
-	e := &x.ws.entries[x.next]
-	if c := x.conn; x.next == len(x.ws.entries)-1 && !x.lost && !e.fresh && e.state == toSend && c.serves(x.sess, x.sess.Name(), e.db, e.proto) {
-		e.wire, e.injected = e.end-e.start, 0 // nearly always, without pipelines
-		return x.ws.out[e.start:]
+// prepareAlone is prepare for a connection that no other session uses meanwhile. What is to be sent are two parts, so that long requests need
+// not be copied.
+func (x *exchange) prepareAlone() (head, body []byte) {
+	ws, c := x.ws, x.conn
+	if !x.direct() {
+		ws.wire = x.prepare(ws.wire[:0], c)
+		if cap(ws.wire) > uncounted {
+			x.charge(int64(cap(ws.out) + cap(ws.wire)))
+		}
+		return nil, ws.wire
 	}
-	x.ws.wire = x.prepare(x.ws.wire, x.conn)
-	return x.ws.wire
+	rest := ws.entries[x.next:]
+	first := &rest[0]
+	ws.wire = ws.wire[:0]
+	first.injected = 0
+	if !c.serves(x.sess, x.sess.Name(), first.db, first.proto) {
+		ws.wire = c.serve(ws.wire, x.sess, x.sess.Name(), first.db, first.proto)
+		first.injected = 1
+	}
+	for i := range rest {
+		e := &rest[i]
+		e.wire = len(ws.wire) + e.end - first.start
+	}
+	return ws.wire, ws.out[first.start:]
+}
+
+// direct reports whether the requests that are left may go out as they are, with nothing between them.
+func (x *exchange) direct() bool {
+	rest := x.ws.entries[x.next:]
+	if x.lost || rest[0].db >= x.conn.databases {
+		return false
+	}
+	for i := range rest {
+		e := &rest[i]
+		if e.fresh || e.kind > command.RequestWatch && e.queued == 0 || e.state != toSend || e.injected > 0 && i > 0 || e.db != rest[0].db || e.proto != rest[0].proto {
+			return false
+		}
+	}
+	return true
 }
 
 // prepare appends to wire what is to be sent of the entries that are left. In front of a request goes whatever brings the leader's idea of
@@ -456,23 +521,55 @@ type writer struct {
 	sent chan int // how much was written
 }
 
-// write sends. What it may have to wait for is done by a writer, which is to be ended.
-func (p *Proxy) write(c *connection, wire []byte) (sent int, w *writer, err error) {
-	if len(wire) <= writeAtOnce {
-		if len(wire) > 0 {
-			sent, err = c.Write(wire)
-		}
-		return sent, nil, err
+// write sends two parts. What it may have to wait for is done by a writer, which is to be ended.
+func (p *Proxy) write(c *connection, head, body []byte) (sent int, w *writer, err error) {
+	switch {
+	case len(head)+len(body) > writeAtOnce:
+		return 0, p.writeWith(c, func() (int, error) { return writeParts(c, head, body) }), nil
+	case len(head) > 0:
+		body = append(head, body...) // one packet costs less than two
+	case len(body) == 0:
+		return 0, nil, nil
 	}
-	w = &writer{c, make(chan int, 1)}
+	sent, err = c.Write(body)
+	return sent, nil, err
+}
+
+func writeParts(to io.Writer, parts ...[]byte) (sent int, err error) {
+	for _, b := range parts {
+		if len(b) == 0 {
+			continue
+		}
+		n, err := to.Write(b)
+		if sent += n; err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// writeWith starts a writer.
+func (p *Proxy) writeWith(c *connection, write func() (sent int, err error)) *writer {
+	w := &writer{c, make(chan int, 1)}
 	p.tasks.Go(func() {
-		n, err := c.Write(wire)
+		n, err := write()
 		if err != nil {
 			_ = c.Close() // so that nobody waits for replies
 		}
 		w.sent <- n
 	})
-	return 0, w, nil
+	return w
+}
+
+// writeRest writes what the socket of a connection has not taken yet, so many bytes having been sent before.
+func (p *Proxy) writeRest(c *connection, rest []byte, before int) *writer {
+	return p.writeWith(c, func() (int, error) {
+		n, err := c.sock.Write(rest)
+		if c.Conn != c.sock {
+			n = 0 // what TLS has made of the requests counts as sent
+		}
+		return before + n, err
+	})
 }
 
 // end waits for the writer. Once all replies are there it has nothing left to do, and without a connection it can not go on. err is
@@ -586,7 +683,7 @@ func (x *exchange) send() error {
 	err := x.sess.Conn.Send(!x.shared)
 	switch {
 	case err == nil:
-	case x.batch != nil:
+	case x.turn.batch != nil:
 		x.gone = true
 		x.w.Reset()
 	default:

@@ -169,6 +169,9 @@ func welcome(nc net.Conn, r *bufio.Reader, secret string) {
 	fmt.Fprintf(nc, "$32\r\n%s\r\n", nonce)
 	if auth := request(r); auth != nil {
 		fmt.Fprintf(nc, "*2\r\n$64\r\n%s\r\n$2\r\n16\r\n", command.ProxyMAC(secret, "leader", hello[3], hello[4], nonce, auth[3]))
+		if request(r) != nil { // CLIENT ID
+			fmt.Fprint(nc, ":7\r\n")
+		}
 	}
 }
 

@@ -20,10 +20,13 @@ type Options struct {
 	TLS     func() *tls.Config // for connections to the leader; nil, or a nil configuration = without TLS
 	Log     *logrus.Logger     // nil: logrus' standard logger
 
+	// Hears reports whether this node has heard of the leader lately, by whatever else they talk over; nil = always. It must not block.
+	Hears func() bool
+
 	Wait  time.Duration // how long commands wait for a leader; 0 = 5 s
 	Dial  time.Duration // for connecting, TLS and the handshake together; 0 = 1 s
 	Idle  time.Duration // a connection that is silent for longer is closed; 0 = 60 s
-	Watch time.Duration // when a reply takes longer, somebody looks whether the client is still there; 0 = 50 ms
+	Watch time.Duration // when a reply takes longer, somebody looks whether it is worth waiting for; 0 = 50 ms
 }
 
 const (
@@ -36,11 +39,12 @@ const (
 // Proxy forwards the commands of sessions to the leader. It is a command.Proxy. Its methods are safe for concurrent use.
 type Proxy struct {
 	o       Options
+	start   time.Time
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	dials   chan struct{} // a token for each connection being made
 	pool    sync.Pool     // of *workspace
-	buffers sync.Pool     // of *[inSize]byte
+	buffers sync.Pool     // of *[inSize]byte, for input
 	open    atomic.Int64  // connections
 	waiting atomic.Int64  // exchanges that have had to wait for a leader
 	tasks   sync.WaitGroup
@@ -49,17 +53,21 @@ type Proxy struct {
 	mu struct {
 		sync.Mutex
 		idle   []*connection // the one used last is at the end
+		lanes  []*lane
+		lines  map[*line]struct{} // of the lanes
 		closed bool
 	}
 }
 
 // New returns a Proxy, which Close ends.
 func New(o Options) *Proxy {
-	p := &Proxy{o: o.withDefaults(), dials: make(chan struct{}, maxDials)}
+	p := &Proxy{o: o.withDefaults(), start: time.Now(), dials: make(chan struct{}, maxDials)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.pool.New = func() any { return new(workspace) }
 	p.buffers.New = func() any { return new([inSize]byte) }
+	p.mu.lines = make(map[*line]struct{})
 	p.tasks.Go(p.sweep)
+	p.tasks.Go(p.guardLines)
 	return p
 }
 
@@ -69,6 +77,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.TLS == nil {
 		o.TLS = func() *tls.Config { return nil }
+	}
+	if o.Hears == nil {
+		o.Hears = func() bool { return true }
 	}
 	if o.Log == nil {
 		o.Log = logrus.StandardLogger()
@@ -93,6 +104,11 @@ func (p *Proxy) Close() {
 	p.mu.closed = true
 	p.mu.Unlock()
 	p.closeIdle(time.Now().Add(time.Hour))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.mu.lanes { // their loops have ended
+		l.close()
+	}
 }
 
 // calm is for how long no command has waited for a leader when Settle takes the next ones to find it at once.
@@ -121,6 +137,15 @@ func (p *Proxy) Connections() int { return int(p.open.Load()) }
 // NewUpstream implements command.Proxy.
 func (p *Proxy) NewUpstream(sess *command.Session) command.Upstream {
 	return &Upstream{proxy: p, sess: sess}
+}
+
+// NewLane implements command.Proxy.
+func (p *Proxy) NewLane(loop command.Loop) command.Lane {
+	l := &lane{proxy: p, loop: loop}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.lanes = append(p.mu.lanes, l)
+	return l
 }
 
 // take returns an idle connection to the leader, nil when there is none.
@@ -165,8 +190,10 @@ func (p *Proxy) give(c *connection) {
 // release gives the buffer of a connection back.
 func (p *Proxy) release(c *connection) {
 	if c.in != nil {
-		p.buffers.Put(c.in)
-		c.in, c.r, c.w = nil, 0, 0
+		if len(c.in) == inSize {
+			p.buffers.Put((*[inSize]byte)(c.in))
+		}
+		c.input = input{}
 	}
 }
 
@@ -231,7 +258,6 @@ var (
 	errClosed  = errors.New("this node shuts down")
 	errUnknown = errors.New("nobody is known to lead")
 	errCrowd   = errors.New("too many connections to the leader are being made")
-	errLate    = errors.New("time is over")
 )
 
 // complain logs why commands are not forwarded.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,19 +29,19 @@ const headSize = len(command.ErrNoLeaderExec) + 1
 
 // read reads one reply, the beginning of which is head, and its first byte kind. Out-of-band messages in front of it go the same way.
 func (x *exchange) read(how disposal) (kind byte, head []byte, err error) {
-	ws, c := x.ws, x.conn
+	ws, from := x.ws, x.from
 	scan := &ws.scan
 	scan.Reset()
 	x.at, x.torn, x.long = len(x.w.Buf), false, false
 	start, begun := x.at, false // of the reply itself, behind messages
 	for {
-		n, done, err := scan.Scan(c.in[c.r:c.w])
+		n, done, err := scan.Scan(from.in[from.r:from.w])
 		if err != nil {
 			return 0, nil, fmt.Errorf("%w: %w", errProtocol, err)
 		}
 		if n > 0 {
-			piece := c.in[c.r : c.r+n]
-			c.r += n
+			piece := from.in[from.r : from.r+n]
+			from.r += n
 			if !begun {
 				kind, begun = piece[0], true
 				ws.head = ws.head[:0]
@@ -87,8 +88,11 @@ func (x *exchange) read(how disposal) (kind byte, head []byte, err error) {
 
 // fill reads more from the leader. whole says that there is no part of a reply in w.
 func (x *exchange) fill(whole bool) error {
+	if x.conn == nil { // all that a line has brought is taken
+		return cmp.Or(x.arrival.err, io.ErrUnexpectedEOF)
+	}
 	c := x.conn
-	c.r, c.w = 0, copy(c.in[:], c.in[c.r:c.w])
+	c.r, c.w = 0, copy(c.in, c.in[c.r:c.w])
 	if err := x.impatience(); err != nil {
 		return err
 	}
@@ -138,46 +142,4 @@ func (x *exchange) slow(whole bool) error {
 	}
 	x.flush()
 	return x.setDeadline(time.Time{})
-}
-
-// guard is a goroutine that closes the connection when there is no use in waiting for the leader.
-type guard struct{ stop, stopped chan struct{} }
-
-// watch starts a guard.
-func (x *exchange) watch() *guard {
-	g := &guard{make(chan struct{}), make(chan struct{})}
-	c, done, p := x.conn, x.sess.Conn.Done(), x.proxy
-	if x.batch != nil {
-		done = nil // others wait for this connection, too
-	}
-	id, addr := c.id, c.addr
-	p.tasks.Go(func() {
-		defer close(g.stopped)
-		for {
-			changed := p.o.Cluster.Changed()
-			if leader, at := p.o.Cluster.Leader(); at != "" && (leader != id || at != addr) {
-				break
-			}
-			select {
-			case <-changed:
-				continue
-			case <-g.stop:
-				return
-			case <-done:
-			case <-p.ctx.Done():
-			}
-			break
-		}
-		_ = c.Close() // whoever reads is told
-	})
-	return g
-}
-
-// unguard ends the guard, if there is one.
-func (x *exchange) unguard() {
-	if x.guard != nil {
-		close(x.guard.stop)
-		<-x.guard.stopped
-		x.guard = nil
-	}
 }

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"errors"
+	"io"
+	"os"
 	"syscall"
 	"time"
 
@@ -12,18 +15,51 @@ func setUserTimeout(raw syscall.RawConn, d time.Duration) (err error) {
 	rawErr := raw.Control(func(fd uintptr) {
 		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
 	})
-	if rawErr != nil {
-		return rawErr
-	}
-	return err
+	return errors.Join(rawErr, err)
 }
 
-// quiet reports whether there is nothing to read, neither bytes nor an end.
-func quiet(raw syscall.RawConn) (yes bool) {
-	err := raw.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		yes = err == unix.EAGAIN || err == unix.EINTR
-	})
-	return err == nil && yes
+func quiet(fd int) bool {
+	var b [1]byte
+	_, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == unix.EAGAIN || err == unix.EINTR
+}
+
+func duplicate(raw syscall.RawConn) (fd int, err error) {
+	rawErr := raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(rawErr, err)
+}
+
+// readNow reads from a descriptor that never blocks.
+func readNow(fd int, b []byte) (int, error) {
+	for {
+		n, err := syscall.Read(fd, b)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return 0, os.ErrDeadlineExceeded
+		case err != nil:
+			return 0, err
+		case n == 0 && len(b) > 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// writeNow writes until the kernel takes no more.
+func writeNow(fd int, b []byte) (written int, err error) {
+	for written < len(b) {
+		n, err := syscall.Write(fd, b[written:])
+		switch err {
+		case nil:
+			written += n
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return written, nil
+		default:
+			return written, err
+		}
+	}
+	return written, nil
 }

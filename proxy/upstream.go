@@ -2,10 +2,11 @@ package proxy
 
 import (
 	"crypto/subtle"
-	"errors"
-
 	"github.com/gtinside/corecache/command"
 	"github.com/gtinside/corecache/reply"
+	"strings"
+	"sync"
+	"time"
 )
 
 // Upstream is a session's way to the leader. It implements command.Upstream, and is used by the goroutine that executes the
@@ -19,16 +20,26 @@ type Upstream struct {
 	wants bool        // keys are watched, once what is pending has been executed
 	fresh bool        // watched keys are to be forgotten before the next request
 	bulky bool        // the replies of the last exchange were long
+	held  int64       // bytes of requests that the client is charged with
 	ws    *workspace  // nil while there is nothing to exchange
+
+	// On which connection a command may block.
+	blocks struct {
+		sync.Mutex
+		on *connection
+	}
 }
 
 // workspace is what an exchange needs; it is borrowed.
 type workspace struct {
 	entries  []entry
 	out      []byte // the requests
+	in       []byte // the replies that a line has brought
 	wire     []byte // what is sent, where that is not out
 	local    []byte // the replies of this node, between which those of the leader belong
-	slow     bool   // one of the requests may take long
+	slow     bool   // one of the requests may take long, or needs a connection of its own for another reason
+	writes   bool   // one of them writes
+	plain    bool   // their replies go to the client as they are
 	scan     reply.Scanner
 	head     []byte // of a reply
 	exchange exchange
@@ -72,7 +83,7 @@ func (u *Upstream) Forward(r *command.Request) {
 		u.ws = u.proxy.pool.Get().(*workspace)
 	}
 	ws := u.ws
-	ws.slow = ws.slow || !r.Quick || r.Done != nil
+	ws.look(r, u.fresh)
 	e := entry{
 		start: len(ws.out), at: r.At, db: r.DB, proto: r.Proto, kind: r.Kind, mute: r.Mute, done: r.Done, fresh: u.fresh,
 	}
@@ -98,6 +109,32 @@ func (u *Upstream) Forward(r *command.Request) {
 	}
 	e.end = len(ws.out)
 	ws.entries = append(ws.entries, e)
+	if cap(ws.out) > uncounted {
+		u.charge(int64(cap(ws.out)))
+	}
+}
+
+// uncounted is what a session may forward in a unit without being charged with it, in bytes.
+const uncounted = 4 << 10
+
+// charge counts what is held of the session's requests besides what its front end has read.
+func (u *Upstream) charge(n int64) {
+	if n != u.held {
+		u.sess.Conn.Charge(n - u.held)
+		u.held = n
+	}
+}
+
+// look finds out how the requests together may be sent.
+func (ws *workspace) look(r *command.Request, fresh bool) {
+	if len(ws.entries) == 0 {
+		ws.plain = true
+	} else if first := &ws.entries[0]; r.DB != first.db || r.Proto != first.proto {
+		ws.slow = true // the leader has to be told between them
+	}
+	ws.slow = ws.slow || !r.Quick || r.Done != nil || fresh
+	ws.writes = ws.writes || r.Kind == command.RequestWrite
+	ws.plain = ws.plain && !r.Mute && r.At == 0
 }
 
 // Pending implements command.Upstream.
@@ -106,6 +143,18 @@ func (u *Upstream) Pending() bool { return u.ws != nil }
 // Quick implements command.Upstream.
 func (u *Upstream) Quick() bool {
 	return u.ws != nil && !u.ws.slow && u.conn == nil && !u.bulky && len(u.ws.out) <= maxShare
+}
+
+func (u *Upstream) class() class {
+	if u.ws.writes {
+		return writing
+	}
+	return reading
+}
+
+// Arrived implements command.Upstream.
+func (u *Upstream) Arrived() bool {
+	return u.ws != nil && u.ws.exchange.came && !u.ws.exchange.odd
 }
 
 // Watching implements command.Upstream.
@@ -125,19 +174,60 @@ func (u *Upstream) Unwatch() {
 	u.lost = false
 }
 
+// mayBlock says on which connection a command may block, nil = on none any more. It waits for Unblock, so that no other session's command
+// is meant.
+func (u *Upstream) mayBlock(on *connection) {
+	u.blocks.Lock()
+	defer u.blocks.Unlock()
+	u.blocks.on = on
+}
+
+// Unblock implements command.Upstream. It asks over another connection.
+func (u *Upstream) Unblock(isError bool) bool {
+	u.blocks.Lock()
+	defer u.blocks.Unlock()
+	on := u.blocks.on
+	if on == nil {
+		return false
+	}
+	c, err := u.proxy.connect(u.proxy.o.Cluster.Changed(), u.sess.Conn.Done())
+	if err != nil {
+		return false
+	}
+	if c.id != on.id || c.addr != on.addr { // the command does not wait there any more
+		u.proxy.give(c)
+		return false
+	}
+	reason := "TIMEOUT"
+	if isError {
+		reason = "ERROR"
+	}
+	_ = c.SetDeadline(time.Now().Add(u.proxy.o.Dial)) // an error is met by ask
+	answer, err := c.ask("CLIENT", "UNBLOCK", on.client, reason)
+	if err == nil {
+		c.deadline = time.Time{}
+		err = c.SetDeadline(c.deadline)
+	}
+	if err != nil {
+		u.proxy.drop(c)
+		return false
+	}
+	u.proxy.give(c)
+	return strings.HasPrefix(string(answer), ":1")
+}
+
 // Close implements command.Upstream.
 func (u *Upstream) Close() {
-	if u.ws != nil && u.ws.exchange.batch != nil {
+	if u.ws != nil && u.ws.exchange.turn.batch != nil { // something has gone wrong
 		u.conn = nil // it is the batch's
-		u.ws.exchange.batch.leave(u.proxy, errAbandoned)
+		<-u.ws.exchange.turn.mine
+		u.ws.exchange.leaveBatch(errAbandoned)
 	}
 	u.drop()
 	if u.ws != nil {
 		u.recycle()
 	}
 }
-
-var errAbandoned = errors.New("proxy: a session has left a batch")
 
 // drop closes the connection, if there is one.
 func (u *Upstream) drop() {
@@ -150,6 +240,7 @@ func (u *Upstream) drop() {
 
 // recycle gives the workspace back.
 func (u *Upstream) recycle() {
+	u.charge(0)
 	u.ws.recycle(u.proxy)
 	u.ws = nil
 }
@@ -157,11 +248,11 @@ func (u *Upstream) recycle() {
 func (ws *workspace) recycle(p *Proxy) {
 	clear(ws.entries) // they refer to closures
 	ws.exchange = exchange{}
-	ws.entries, ws.slow = ws.entries[:0], false
+	ws.entries, ws.slow, ws.writes = ws.entries[:0], false, false
 	if cap(ws.entries) > keepEntries {
 		ws.entries = nil
 	}
-	ws.out, ws.wire, ws.local = emptied(ws.out), emptied(ws.wire), emptied(ws.local)
+	ws.out, ws.in, ws.wire, ws.local = emptied(ws.out), emptied(ws.in), emptied(ws.wire), emptied(ws.local)
 	p.pool.Put(ws)
 }
 

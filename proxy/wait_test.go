@@ -174,3 +174,52 @@ func TestSettle(t *testing.T) {
 		t.Errorf("%d commands wait", n)
 	}
 }
+
+// Requests under way count in what all clients may hold, as often as they are held.
+func TestRequestsAreCounted(t *testing.T) {
+	c := newCluster(t)
+	leader, follower := c.start("leader", nil), c.start("follower", nil, "--maxmemory-clients", "16mb")
+	r := newRelay(t, leader.addr())
+	c.setAddr("leader", r.ln.Addr().String())
+	c.lead("leader")
+	const clients, size = 12, 1 << 20 // held by the front end alone they would not be too much
+	var all []*client
+	for range clients {
+		cl := follower.dial()
+		cl.want("append k x", fmt.Sprintf(":%d¦", len(all)+1))
+		all = append(all, cl)
+	}
+	r.swallow()
+	for _, cl := range all {
+		cl.Write(appendCommand(nil, "SET", "k", strings.Repeat("x", size))) // the connection may end
+	}
+	eventually(t, "some are closed", func() bool { return follower.front.Stats().Evicted > 0 })
+	if n := follower.front.Stats().Evicted; n == clients {
+		t.Error("nobody is left")
+	}
+}
+
+// A command that waits at the leader is seen, and can be made to go on, at the client's own node.
+func TestUnblockAtTheClientsNode(t *testing.T) {
+	_, _, follower := pair(t)
+	cl, others := follower.dial(), follower.dial()
+	id := strings.Trim(cl.do("client id"), ":¦")
+	others.want("client unblock "+id, ":0¦")
+	for _, tc := range [][2]string{{"", ":0\r\n"}, {" timeout", ":0\r\n"}, {" error", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"}} {
+		cl.send("append k x", "wait 9 0", "get k")
+		if got := follower.blocked(others); got != id {
+			t.Fatalf("client %s is shown as blocked", got)
+		}
+		eventually(t, "it is unblocked", func() bool { return others.do("client unblock "+id+tc[0]) == ":1¦" })
+		cl.reply()
+		if got := cl.reply(); got != tc[1] {
+			t.Errorf("unblock%s: %q", tc[0], got)
+		}
+		cl.reply()
+		others.want("client unblock "+id, ":0¦")
+	}
+	cl.send("wait 9 0")
+	eventually(t, "it blocks", func() bool { return follower.blocked(others) == id })
+	others.want("client kill id "+id, ":1¦")
+	eventually(t, "the connection is closed", func() bool { return follower.proxy.Connections() == 1 })
+}

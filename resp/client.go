@@ -44,9 +44,13 @@ type client struct {
 	charged  int64      // what the budget has been told of the input and of the session
 	blocked  int64      // and of the workspace, which a blocked command keeps
 
+	// Owned by the loop.
+	gone bool // nothing that is sent arrives any more
+
 	// Self-synchronised.
 	state     atomic.Int32  // idle, held, ...
 	hup       atomic.Bool   // the peer has closed its end
+	away      atomic.Int64  // server.clock when the loop's lane took the client, 0 = it has not got it; written by the loop
 	own       chan struct{} // tells the client's own goroutine that it is the holder
 	out       outbox
 	watcher   watcher
@@ -242,6 +246,9 @@ func (c *client) queued(delta int64) {
 	}
 	c.charge(delta)
 }
+
+// Charge implements command.Conn.
+func (c *client) Charge(delta int64) { c.charge(delta) }
 
 // charge counts memory that the client holds in the budget of all.
 func (c *client) charge(delta int64) {

@@ -26,7 +26,8 @@
 // The requests of most clients are executed by an event loop, one goroutine for many clients. The goroutine which redcon
 // has made for a connection is there for what has to wait: it takes over a client which does not read its
 // replies, whose session ends, or whose commands are slow; it serves clients with TLS alone. A loop that
-// gets stuck is replaced within milliseconds. See loop.go.
+// gets stuck is replaced within milliseconds. See loop.go. What another node executes, the loop's lane (command.Lane) takes there; the
+// loop watches its sockets, too.
 //
 // # Units
 //
@@ -51,7 +52,7 @@
 //	accept loop     one per listener; owner Server; ends when the listener is closed
 //	session         one per connection (redcon's), mostly asleep; ends when the connection is closed
 //	loop.run        one per event loop; ends with Shutdown, or when another goroutine has become the loop
-//	answerer        one per round of an event loop whose writes have to be synced, or whose commands another node executes; ends when they are answered
+//	answerer        one per round of an event loop whose writes have to be synced; ends when they are answered
 //	watchdog        one per Server; replaces loops that are stuck; ends with Shutdown
 //	outbox.drain    at most one per connection, while its client is slow; ends with the connection
 //	watcher.run     at most one per connection without event loop, while one of its commands blocks

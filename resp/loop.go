@@ -21,8 +21,9 @@ import (
 // A client is idle, or held by exactly one goroutine, which executes its requests:
 //
 //	the loop          while the client's turn lasts
-//	an answerer       from then on, if its writes have to be synced or another node executes its commands
+//	an answerer       from then on, if its writes have to be synced
 //	who commits       from then on, if other nodes have to have its writes: whoever learns that they have sends the replies
+//	the loop's lane   from then on, while another node executes its commands
 //	its own (redcon's) whenever something has to be waited for: a client that does not read its replies, the end of the
 //	                  session, or a client whose units have been slow
 //
@@ -37,15 +38,23 @@ import (
 type loop struct {
 	server *Server
 	poll   *poller
+	lane   command.Lane // nil when no other node executes anything
 
 	turn atomic.Uint64
 
 	// Owned by whoever is the loop.
-	ready []*client // held by the loop
-	next  int       // of ready: the next client to serve
-	round int       // of ready: those behind come in the next round
-	late  []*client // have written: their replies wait for the commit
+	ready []*client          // held by the loop
+	next  int                // of ready: the next client to serve
+	round int                // of ready: those behind come in the next round
+	late  []*client          // have written: their replies wait for the commit; or are back from the lane
+	away  []command.Upstream // of clients for the lane
 	clock time.Duration
+
+	// Of sockets that are not clients'. Owned likewise.
+	watched map[int32]func(ended bool) // by tag
+	tags    map[int]int32              // by descriptor
+	tag     int32                      // the last one, negative
+	events  []event                    // of these sockets
 
 	seen  uint64 // turn, as the watchdog saw it last
 	stuck int    // how often it has seen that turn again
@@ -66,6 +75,12 @@ const (
 	slowEnough  = 8                      // beyond this sum the client is slow
 	slowMax     = 32
 )
+
+// event is one of a socket that is not a client's.
+type event struct {
+	tag    int32
+	events uint32
+}
 
 // States of a client of a loop.
 const (
@@ -91,7 +106,7 @@ func (s *Server) openLoops(n int) error {
 		if p == nil {
 			return nil
 		}
-		s.loops = append(s.loops, &loop{server: s, poll: p})
+		s.loops = append(s.loops, &loop{server: s, poll: p, watched: make(map[int32]func(bool)), tags: make(map[int]int32)})
 	}
 	return nil
 }
@@ -147,6 +162,11 @@ func (l *loop) run() {
 				return
 			}
 		}
+		if len(l.away) > 0 {
+			l.lane.Begin(l.away)
+			clear(l.away)
+			l.away = l.away[:0]
+		}
 		if len(l.late) > 0 && !l.answer() {
 			return
 		}
@@ -172,8 +192,21 @@ func (l *loop) gather() bool {
 	return l.tell(n)
 }
 
-// tell lets the clients know of n events.
+// tell lets the clients, and the lane, know of n events.
 func (l *loop) tell(n int) bool {
+	if !l.tellClients(n) {
+		return false
+	}
+	for _, e := range l.events {
+		if tell := l.watched[e.tag]; tell != nil {
+			tell(e.events&hasEnded != 0)
+		}
+	}
+	l.events = l.events[:0]
+	return true
+}
+
+func (l *loop) tellClients(n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range n {
@@ -181,7 +214,9 @@ func (l *loop) tell(n int) bool {
 		if fd == l.poll.waker {
 			return false
 		}
-		if c := l.mu.clients[fd]; c != nil && c.tag == tag {
+		if tag < 0 {
+			l.events = append(l.events, event{tag, events})
+		} else if c := l.mu.clients[fd]; c != nil && c.tag == tag {
 			l.event(c, events)
 		}
 	}
@@ -191,6 +226,10 @@ func (l *loop) tell(n int) bool {
 func (l *loop) event(c *client, events uint32) {
 	if events&hasEnded != 0 {
 		c.hup.Store(true)
+		c.gone = c.gone || events&hasGone != 0
+		if c.gone && c.away.Load() != 0 {
+			l.lose(c)
+		}
 		if c.watcher.active.Load() {
 			c.Kill()
 		}
@@ -203,14 +242,55 @@ func (l *loop) event(c *client, events uint32) {
 	}
 }
 
+// Watch implements command.Loop.
+func (l *loop) Watch(fd int, event func(ended bool)) error {
+	l.tag--
+	if err := l.poll.add(fd, l.tag); err != nil {
+		return err
+	}
+	l.watched[l.tag], l.tags[fd] = event, l.tag
+	return nil
+}
+
+// Again implements command.Loop.
+func (l *loop) Again(fd int) error { return l.poll.renew(fd, l.tags[fd]) }
+
+// Forget implements command.Loop.
+func (l *loop) Forget(fd int) {
+	l.poll.remove(fd)
+	delete(l.watched, l.tags[fd])
+	delete(l.tags, fd)
+}
+
+// Resume implements command.Loop: the client's replies can be sent, or its own goroutine waits for them.
+func (l *loop) Resume(sess *command.Session) {
+	c := sess.Conn.(*client)
+	c.away.Store(0)
+	if l.server.commands.EndsAtOnce(sess) {
+		l.late = append(l.late, c)
+		return
+	}
+	c.own <- struct{}{}
+}
+
+// lose ends a client that is in the lane, and that no reply can reach any more.
+func (l *loop) lose(c *client) {
+	if l.lane.Leave(c.sess.Upstream()) {
+		c.away.Store(0)
+		c.over = true
+		c.own <- struct{}{}
+	}
+}
+
 // outcome says what is to be done with a client after its turn.
 type outcome uint8
 
 const (
-	toRest   outcome = iota
-	toServe          // there is more to read
-	toAnswer         // its replies wait for the commit
-	toOwn            // its own goroutine has to go on
+	toRest    outcome = iota
+	toServe           // there is more to read
+	toAnswer          // its replies wait for the commit
+	toForward         // the lane has to bring its replies
+	toOwn             // its own goroutine has to go on
 )
 
 // begin starts a turn, which somebody has to watch: a watchdog that has just gone to sleep sees the turn, or is seen here.
@@ -254,6 +334,13 @@ func (l *loop) put(c *client, next outcome) {
 		l.ready = append(l.ready, c)
 	case toAnswer:
 		l.late = append(l.late, c)
+	case toForward:
+		if c.gone { // the lane would not be told again
+			c.own <- struct{}{}
+			return
+		}
+		c.away.Store(max(l.server.clock.Load(), 1))
+		l.away = append(l.away, c.sess.Quick())
 	case toOwn:
 		c.own <- struct{}{}
 	}
@@ -302,10 +389,7 @@ func (l *loop) answerLater(late []*client) (kept bool) {
 	awaited := l.server.commands.Await(sessions, reply)
 	kept = l.turn.CompareAndSwap(turn, turn+1)
 	if !awaited {
-		l.server.tasks.Go(func() {
-			l.server.commands.Together(sessions)
-			reply()
-		})
+		l.server.tasks.Go(reply)
 	}
 	return kept
 }
@@ -329,8 +413,10 @@ func (c *client) step() (next outcome) {
 		return toOwn
 	case n == 0:
 		return toRest
-	case c.sess.Dirty() || c.sess.Quick():
+	case c.sess.Dirty():
 		return toAnswer
+	case c.sess.Quick() != nil:
+		return toForward
 	case !c.server.commands.EndsAtOnce(c.sess):
 		return toOwn // each waits for another node on its own
 	}
@@ -421,7 +507,7 @@ func (c *client) mayBlock() {
 // pace takes down how long the execution of a unit took. One that only prepares what another node executes is never slow.
 func (c *client) pace(d time.Duration) {
 	switch {
-	case d > slowUnit && d > slowCommand*time.Duration(c.executed) && !c.sess.Quick():
+	case d > slowUnit && d > slowCommand*time.Duration(c.executed) && c.sess.Quick() == nil:
 		c.slow = min(c.slow+slowCosts, slowMax)
 	case c.slow > 0:
 		c.slow--

@@ -22,6 +22,7 @@ const (
 	canRead  = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 	canWrite = unix.EPOLLOUT | unix.EPOLLHUP | unix.EPOLLERR
 	hasEnded = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	hasGone  = unix.EPOLLHUP | unix.EPOLLERR
 )
 
 func newPoller() (*poller, error) {
@@ -43,9 +44,21 @@ func newPoller() (*poller, error) {
 // add watches a descriptor until it is closed. Its events bear the tag, which tells them from those of an earlier owner of
 // the descriptor that were taken from the kernel before that was closed.
 func (p *poller) add(fd int, tag int32) error {
-	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd), Pad: tag,
-	})
+	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, interest(fd, tag))
+}
+
+// renew makes the kernel tell once more what it has told of a descriptor, if that is so still.
+func (p *poller) renew(fd int, tag int32) error {
+	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_MOD, fd, interest(fd, tag))
+}
+
+func interest(fd int, tag int32) *unix.EpollEvent {
+	return &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd), Pad: tag}
+}
+
+// remove ends add, for a descriptor that others may go on to use.
+func (p *poller) remove(fd int) {
+	_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil) // it can only fail because that is not watched
 }
 
 // wait returns the number of events there are; with sleep it waits for one.

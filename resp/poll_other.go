@@ -5,10 +5,12 @@ package resp
 // poller does not exist on this system: each client is served by a goroutine of its own.
 type poller struct{ waker int }
 
-const canRead, canWrite, hasEnded = 0, 0, 0
+const canRead, canWrite, hasEnded, hasGone = 0, 0, 0, 0
 
 func newPoller() (*poller, error)              { return nil, nil }
 func (*poller) add(int, int32) error           { return errClosed }
+func (*poller) renew(int, int32) error         { return errClosed }
+func (*poller) remove(int)                     {}
 func (*poller) wait(bool) (int, error)         { return 0, errClosed }
 func (*poller) event(int) (int, int32, uint32) { return 0, 0, 0 }
 func (*poller) wake()                          {}

@@ -21,7 +21,7 @@ type Commands interface {
 	EndUnit(*command.Session, *reply.Writer) error
 	EndsAtOnce(*command.Session) bool
 	Await(sessions []*command.Session, f func()) bool
-	Together([]*command.Session)
+	NewLane(command.Loop) command.Lane
 }
 
 // Server is the front end. Use: New, Listen, Start, and in the end Shutdown. Its methods are
@@ -98,6 +98,7 @@ func (s *Server) Start() {
 		})
 	}
 	for _, l := range s.loops {
+		l.lane = s.commands.NewLane(l)
 		s.tasks.Go(l.run)
 	}
 	if len(s.loops) > 0 {

@@ -36,6 +36,8 @@ func (s *Server) sweep(now time.Duration) {
 		case set.Timeout > 0 && c.idle(now) > set.Timeout:
 			s.log.limited("idle", func() { s.log.Debugf("Closing idle client: %s", c.remote) })
 			c.Kill()
+		case c.deserted(now):
+			c.Kill()
 		case c.overSoftLimit(now, set):
 			s.stats.outputClosed.Add(1)
 			s.log.limited("soft", func() { s.log.Warnf("Closing client over the soft limit of its output: %s", c.remote) })
@@ -60,6 +62,13 @@ func (c *client) idle(now time.Duration) time.Duration {
 		return 0
 	}
 	return now - time.Duration(c.progress.Load())
+}
+
+// deserted reports whether the client has closed its end and has been waiting for long, for another node. One that closes its end behind its
+// last request and gets the replies soon is none of those.
+func (c *client) deserted(now time.Duration) bool {
+	since := time.Duration(c.away.Load())
+	return since != 0 && c.hup.Load() && now-since > sweepEvery
 }
 
 func (c *client) overSoftLimit(now time.Duration, set *Settings) bool {

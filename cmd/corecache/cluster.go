@@ -69,6 +69,7 @@ func newCluster(c *config.Config, log *logrus.Logger, failed func(error), quiet 
 		Cluster: node, Log: log,
 		Secret: func() string { return clusterSecret(c) },
 		TLS:    func() *tls.Config { return forwardTLS },
+		Hears:  cl.hears,
 	})
 	return cl, nil
 }
@@ -267,6 +268,11 @@ func (cl *cluster) Writable() bool { return cl.node.Writable() }
 func (cl *cluster) Acknowledged(seq uint64) (written, synced int) { return cl.node.Acknowledged(seq) }
 
 func (cl *cluster) Moved() <-chan struct{} { return cl.node.Moved() }
+
+// hears reports whether the leader, if that is another node, has been heard of within replication-grace.
+func (cl *cluster) hears() bool {
+	return cl.node.Status().LeaderHeard < time.Duration(cl.c.Int("replication-grace"))*time.Millisecond
+}
 
 func (cl *cluster) Status() command.ReplicationStatus {
 	s := cl.node.Status()
