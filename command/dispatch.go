@@ -379,8 +379,12 @@ func (c *Call) WriteFailed(err error) {
 		c.Out.Error(ErrOutcomeUnknown + err.Error())
 		return
 	}
-	if errors.Is(err, engine.ErrRefused) { // this node has ceased to lead since the command began
-		c.deposed()
+	if errors.Is(err, engine.ErrRefused) {
+		if c.lacksReplicas() && c.stillLeads(c.Session) {
+			c.Out.Error(errNoReplicas)
+		} else { // this node has ceased to lead since the command began
+			c.deposed()
+		}
 		return
 	}
 	if errors.Is(err, errPanic) {

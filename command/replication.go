@@ -54,10 +54,16 @@ const errNoReplicas = "NOREPLICAS Not enough good replicas to write."
 
 // admitReplicas is the gate for writes of a leader.
 func (s *Server) admitReplicas(c *Call) bool {
-	if s.replication != nil && c.Session.unit.term != 0 && c.effectiveFlags()&Write != 0 && !s.replication.Writable() {
+	if c.effectiveFlags()&Write != 0 && c.lacksReplicas() {
 		return s.reject(c, errNoReplicas)
 	}
 	return true
+}
+
+// lacksReplicas reports whether this node, leading, takes no writes for lack of followers in sync. It executes reads, but for those which find a
+// key that has expired: they would have to delete it.
+func (c *Call) lacksReplicas() bool {
+	return c.replication != nil && c.Session.unit.term != 0 && !c.replication.Writable()
 }
 
 // Quiet returns when no command is being executed that has begun while this node led, at the latest when ctx ends.

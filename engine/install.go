@@ -213,6 +213,7 @@ func (db *DB) replaceLocked(from string) error {
 	db.nextFile.Store(max(db.nextFile.Load(), state.nextFile, num+1))
 	state.version.generation = db.rows.Begin()
 	db.rows.Clear()
+	db.snaps.forgetHorizon()
 	db.manifest.state = *state
 	if err := db.newManifest(&db.manifest.state); err != nil {
 		return err

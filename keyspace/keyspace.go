@@ -34,7 +34,7 @@ type Options struct {
 // Keyspace is the set of all keys of all databases. Its methods are safe for
 // concurrent use.
 //
-// Lock order: raising; search; the mutexes of stripes, in ascending order; then those of the engine. No stripe
+// Lock order: horizon; search; the mutexes of stripes, in ascending order; then those of the engine. No stripe
 // is held while a commit is awaited.
 type Keyspace struct {
 	db       *engine.DB
@@ -48,7 +48,6 @@ type Keyspace struct {
 	databases    atomic.Pointer[databases]
 	due          []atomic.Int64 // per physical database: no deadline in the expiry index is earlier, but while search is held
 	search       sync.Mutex     // held while one database is searched for expired keys
-	horizon      atomic.Int64   // no key with a deadline up to here exists; see raiseHorizon
 	expired      atomic.Int64   // keys deleted because their time was over
 	activeExpire atomic.Bool
 	readOnly     atomic.Bool
@@ -60,9 +59,11 @@ type Keyspace struct {
 		sync.Mutex
 		closed bool
 	}
-	raising struct {
-		sync.Mutex        // comes before the stripes
-		seq        uint64 // not 0 while the engine is to be told of horizon
+	horizon struct {
+		sync.Mutex
+		at      int64  // when one was written last, or there was no reason to
+		seq     uint64 // what the log ended with then
+		expired int64  // what expired was then
 	}
 	quit       chan struct{}
 	background sync.WaitGroup
@@ -98,6 +99,7 @@ func Open(db *engine.DB, o Options) (*Keyspace, error) {
 	k := &Keyspace{db: db, options: o, quit: make(chan struct{})}
 	k.txns.New = func() any { return &Txn{k: k} }
 	k.activeExpire.Store(true)
+	k.horizon.at = o.Now()
 	if err := k.load(); err != nil {
 		return nil, err
 	}
@@ -156,9 +158,9 @@ func (k *Keyspace) Found() error {
 // were taken back, in other ways than by Commit. It locks all keys for a moment: when it returns, all transactions that
 // began before have ended.
 func (k *Keyspace) Reload() error {
-	k.raising.Lock()
-	defer k.raising.Unlock()
-	k.raising.seq = 0 // the deletions before the horizon may be among what was taken back
+	k.horizon.Lock() // none that is about what was there before is written any more
+	defer k.horizon.Unlock()
+	k.horizon.at, k.horizon.seq = k.options.Now(), 0
 	k.lockAll()
 	defer k.unlockAll()
 	if err := k.loadSeed(); err != nil {
@@ -257,8 +259,9 @@ func (k *Keyspace) Stats() (s Stats) {
 	return s
 }
 
-// SetReadOnly stops (or resumes) every deletion of expired keys, so that the keyspace
-// writes nothing by itself. Expired keys stay invisible.
+// SetReadOnly stops (or resumes) the deletion of expired keys, so that the keyspace
+// writes nothing by itself. Expired keys stay invisible. Where another node may lead next (Options.Follows), a key that a lookup finds expired
+// goes all the same: see Txn.Replica.
 func (k *Keyspace) SetReadOnly(on bool) { k.readOnly.Store(on) }
 
 // SetActiveExpire stops (or resumes) the search for expired keys in the background. Keys
