@@ -31,6 +31,7 @@ type ReplicationStatus struct {
 	Lease      time.Duration // how long it lasts; negative: it needs none or has none
 	Uncertain  bool          // a change of the ISR has an unknown outcome
 	Missing    []string      // while nobody leads: nodes in sync that do not answer
+	Unequal    []string      // of a leader: followers whose acknowledgements mean more, or less, than its own (appendfsync)
 	ZooKeeper  string        // how the node stands with it
 	Followers  []ReplicaStatus
 	LinkUp     bool          // of a follower: it hears its leader
@@ -200,6 +201,7 @@ func infoReplication(w *infoWriter) {
 	w.line("cluster_lease_ms", st.Lease.Milliseconds())
 	w.line("cluster_writable", bit(w.replication.Writable()))
 	fmt.Fprintf(&w.b, "cluster_missing:%s\r\n", join(st.Missing))
+	fmt.Fprintf(&w.b, "cluster_unequal_fsync:%s\r\n", join(st.Unequal))
 	w.line("cluster_zookeeper", st.ZooKeeper)
 }
 

@@ -82,6 +82,7 @@ type Node struct {
 	reading  bool // a ReadState is under way
 	proposed repeats
 	refused  repeats
+	unequal  string // see warnUnequal
 	watch    *wal.Watch
 	disked   progress
 	broken   bool

@@ -114,7 +114,7 @@ func (n *Node) acknowledge(at int64) {
 	if n.follow.session != 0 {
 		seq = n.acknowledged()
 	}
-	n.send(n.leader, Message{Kind: Ack, Session: n.follow.session, Seq: seq, At: at})
+	n.send(n.leader, Message{Kind: Ack, Session: n.follow.session, Seq: seq, At: at, Synced: n.cfg.AckSynced})
 }
 
 // join asks the leader where the logs part, if that is not settled.

@@ -10,7 +10,7 @@ const (
 	// Session (of the receiver).
 	Beacon Kind = iota + 1
 	// Ack, follower to leader: my log is yours up to Seq, as durable as it has
-	// to be (nothing, if Session is 0). At of the newest beacon. Whoever sends it
+	// to be (nothing, if Session is 0). At of the newest beacon. Synced: that is on disk. Whoever sends it
 	// does not claim before Grace has passed.
 	Ack
 	// Join, follower to leader: my log is Log and ends at Last. Where do we part?
@@ -45,6 +45,7 @@ type Message struct {
 	Kind    Kind
 	Full    bool
 	Reply   bool
+	Synced  bool
 	Epoch   uint64
 	Session uint64
 	At      int64 // monotonic nanoseconds of whoever asked; others only return it
