@@ -22,8 +22,30 @@ func (c *Call) view(latest bool) *keyspace.Txn {
 	t := c.Keyspace.View(c.Session.DB(), c.Now, latest)
 	if c.cluster != nil && !c.led {
 		t.Replica()
+		c.noteCopy()
 	}
 	return t
+}
+
+// noteCopy comes before a read of what this node has, which may be replaced under way.
+func (c *Call) noteCopy() {
+	c.copied = true
+	generation, ok := c.Keyspace.Generation()
+	u := &c.Session.unit.copied
+	if !u.read {
+		u.read, u.generation = true, generation
+	}
+	u.mixed = u.mixed || !ok || generation != u.generation
+}
+
+// wholeCopy reports whether all that the unit has read without leading was of one store.
+func (s *Server) wholeCopy(sess *Session) bool {
+	u := &sess.unit.copied
+	if !u.read {
+		return true
+	}
+	generation, ok := s.Keyspace.Generation()
+	return ok && !u.mixed && generation == u.generation
 }
 
 // readTogether is read for commands that look up several keys, which others may change together.

@@ -82,6 +82,7 @@ type DB struct {
 	nextFile atomic.Uint64
 	totals   counters
 	cuts     atomic.Uint64         // Truncations
+	replaced atomic.Uint64         // Replacements
 	refusal  atomic.Pointer[error] // RefuseWrites
 	commit   pipeline
 	waiters  waiters

@@ -152,20 +152,7 @@ func TestHorizonOfAFollower(t *testing.T) {
 	t.Cleanup(f.close)
 	leader.set("k", "v", SetOptions{Deadline: leader.now + 5})
 	leader.compact()
-	r, err := leader.db.NewLogReader(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for f.db.Last() < leader.db.Last() {
-		record, err := r.Next(t.Context())
-		if err == nil {
-			err = f.db.ApplyRecord(record)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	f.follow(leader)
 	for _, committed := range []uint64{f.db.Last() - 1, f.db.Last()} {
 		f.db.SetCommitted(committed)
 		if err := f.learnHorizon(); err != nil {

@@ -51,8 +51,9 @@ type Keyspace struct {
 	expired      atomic.Int64   // keys deleted because their time was over
 	activeExpire atomic.Bool
 	readOnly     atomic.Bool
-	watchedKeys  atomic.Int64 // keys that somebody watches
-	reclaims     atomic.Int32 // requests for a flush not yet served
+	loaded       atomic.Uint64 // engine.DB.Replacements when what is remembered of the store was read
+	watchedKeys  atomic.Int64  // keys that somebody watches
+	reclaims     atomic.Int32  // requests for a flush not yet served
 	txns         sync.Pool
 
 	mu struct {
@@ -110,9 +111,13 @@ func Open(db *engine.DB, o Options) (*Keyspace, error) {
 	return k, nil
 }
 
+// source is a way to read a record of the store: GetLatest, or Get for what is committed.
+type source func(dst, key []byte) ([]byte, error)
+
 // load reads the system records.
 func (k *Keyspace) load() error {
-	if err := k.loadSeed(); err != nil {
+	k.loaded.Store(k.db.Replacements())
+	if err := k.loadSeed(k.db.GetLatest); err != nil {
 		return err
 	}
 	if !k.options.Follows {
@@ -120,12 +125,12 @@ func (k *Keyspace) load() error {
 			return err
 		}
 	}
-	return k.loadDatabases()
+	return k.loadDatabases(k.db.GetLatest)
 }
 
 // loadSeed reads the hash seed, if there is one.
-func (k *Keyspace) loadSeed() error {
-	seed, err := k.db.GetLatest(nil, keySeed)
+func (k *Keyspace) loadSeed(get source) error {
+	seed, err := get(nil, keySeed)
 	switch {
 	case errors.Is(err, engine.ErrNotFound):
 		k.hasher.Store(new(hasher)) // the store is empty
@@ -151,35 +156,54 @@ func (k *Keyspace) Found() error {
 	if err := k.create(); err != nil {
 		return fmt.Errorf("keyspace: making the hash seed: %w", err)
 	}
-	return k.loadSeed()
+	return k.loadSeed(k.db.GetLatest)
 }
 
 // Reload reads again what the keyspace remembers of the store, after records came into it, or
 // were taken back, in other ways than by Commit. It locks all keys for a moment: when it returns, all transactions that
 // began before have ended.
-func (k *Keyspace) Reload() error {
+func (k *Keyspace) Reload() error { return k.reload(k.db.GetLatest) }
+
+func (k *Keyspace) reload(get source) error {
 	k.horizon.Lock() // none that is about what was there before is written any more
 	defer k.horizon.Unlock()
 	k.horizon.at, k.horizon.seq = k.options.Now(), 0
 	k.lockAll()
 	defer k.unlockAll()
-	if err := k.loadSeed(); err != nil {
+	replaced := k.db.Replacements()
+	if err := k.loadSeed(get); err != nil {
 		return err
 	}
 	for i := range k.due {
 		k.due[i].Store(0)
 	}
 	k.changedUnseen()
-	return k.loadDatabases()
+	if err := k.loadDatabases(get); err != nil {
+		return err
+	}
+	k.loaded.Store(replaced)
+	return nil
 }
 
-// refresh notices what the node that writes the store has changed of what the keyspace remembers.
+// Generation names the store that reads see; it is another one after the store was replaced (engine.DB.Install). It is not ok
+// between the replacement and the Reload that follows: what is read then may be of either store, or by what the keyspace remembers of the old one. Whoever
+// reads without leading compares it before and after.
+func (k *Keyspace) Generation() (n uint64, ok bool) {
+	n = k.db.Replacements()
+	return n, n == k.loaded.Load()
+}
+
+// refresh notices what the node that writes the store has changed, and committed, of what the keyspace remembers.
 func (k *Keyspace) refresh() error {
-	_, err := k.db.GetLatest(nil, keySeed)
-	if seeded := err == nil; seeded != k.seeded.Load() {
-		return k.Reload()
+	seed, err := k.db.Get(nil, keySeed)
+	if err != nil && !errors.Is(err, engine.ErrNotFound) {
+		return err
 	}
-	b, err := k.db.GetLatest(nil, keyDatabases)
+	_, whole := k.Generation()
+	if seeded := err == nil; !whole || seeded != k.seeded.Load() || seeded && len(seed) == seedSize && newHasher(seed) != *k.hasher.Load() {
+		return k.reload(k.db.Get)
+	}
+	b, err := k.db.Get(nil, keyDatabases)
 	if err != nil {
 		if errors.Is(err, engine.ErrNotFound) {
 			return nil
@@ -188,7 +212,7 @@ func (k *Keyspace) refresh() error {
 	}
 	phys, err := decodeDatabases(b)
 	if now := k.databases.Load().phys; err == nil && !slices.Equal(phys, now[:min(len(phys), len(now))]) {
-		return k.Reload()
+		return k.reload(k.db.Get)
 	}
 	return err
 }

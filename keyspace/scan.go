@@ -66,14 +66,16 @@ func (t *Txn) walkRecords(from []byte, visit func(p position, key []byte, m *met
 			return err
 		}
 		m, err := decodeMeta(it.Value())
-		if err == nil && m.expired(t.now) {
-			err = t.pass(phys, p, key, &m)
-		}
 		if err != nil {
 			return err
 		}
 		if !visit(p, key, &m) {
 			break
+		}
+		if m.expired(t.now) {
+			if err := t.pass(phys, p, key, &m); err != nil {
+				return err
+			}
 		}
 	}
 	return it.Error()
