@@ -34,6 +34,7 @@ type ReplicationStatus struct {
 	Unequal    []string      // of a leader: followers whose acknowledgements mean more, or less, than its own (appendfsync)
 	ZooKeeper  string        // how the node stands with it
 	Followers  []ReplicaStatus
+	Syncing    bool          // this node replaces its data by the leader's
 	LinkUp     bool          // of a follower: it hears its leader
 	LinkSilent time.Duration // since it heard it
 	FullSyncs  uint64        // whole stores that this node has given to followers, since it started
@@ -223,7 +224,7 @@ func infoFollower(w *infoWriter, st *ReplicationStatus, leader string) {
 	}
 	w.line("master_link_status", up)
 	w.line("master_last_io_seconds_ago", int64(st.LinkSilent/time.Second))
-	w.line("master_sync_in_progress", 0)
+	w.line("master_sync_in_progress", bit(st.Syncing))
 	w.line("slave_read_repl_offset", st.Last)
 	w.line("slave_repl_offset", st.Committed)
 	if !st.LinkUp {

@@ -46,6 +46,7 @@ type Node struct {
 	shares  shares    // streams, as others see them
 	// Since the start: full syncs that this node has given, and streams to followers that went on where their logs end.
 	fullSyncs, streamed atomic.Uint64
+	syncing             atomic.Bool // a full sync of this node is under way
 
 	// Set by Start.
 	member   Membership

@@ -14,6 +14,7 @@ type Status struct {
 	Now       int64               // when it was taken, on the clock of Until
 	Nodes     map[string]Endpoint // by id, all that were ever seen
 	Followers []Follower          // of a leader, in the order of protocol.Status.Followers
+	Syncing   bool                // this node replaces its store by the leader's
 	// Unequal are followers that acknowledge at another level than this leader does, see protocol.Settings.AckSynced.
 	Unequal []string
 	// What this node has given as a leader since it started: whole stores, and streams of the log.
@@ -47,7 +48,7 @@ func (n *Node) Status() *Status {
 
 func (n *Node) showStatus() {
 	now := clock()
-	s := &Status{Status: n.core.Status(now), Now: now, Nodes: map[string]Endpoint{}, FullSyncs: n.fullSyncs.Load(), Streams: n.streamed.Load()}
+	s := &Status{Status: n.core.Status(now), Now: now, Nodes: map[string]Endpoint{}, FullSyncs: n.fullSyncs.Load(), Streams: n.streamed.Load(), Syncing: n.syncing.Load()}
 	for id, m := range n.known {
 		s.Nodes[id] = Endpoint{m.Advertise, m.Peer}
 	}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -25,6 +24,7 @@ import (
 	"github.com/gtinside/corecache/replication"
 	"github.com/gtinside/corecache/replication/link"
 	"github.com/gtinside/corecache/replication/protocol"
+	"github.com/gtinside/corecache/resp"
 )
 
 // cluster is this node's part in a cluster; nil when it works alone.
@@ -145,16 +145,9 @@ func (cl *cluster) listen() (int, error) {
 		return 0, fmt.Errorf("replication-port: port + 10000 is %d: set it", port)
 	}
 	for _, host := range cl.c.List("bind") {
-		host, optional := strings.CutPrefix(host, "-")
-		network := "tcp"
-		switch host {
-		case "*":
-			host, network = "0.0.0.0", "tcp4"
-		case "::*":
-			host, network = "::", "tcp6"
-		}
+		network, host, optional := resp.ParseBind(host)
 		nl, err := net.Listen(network, net.JoinHostPort(host, strconv.Itoa(port)))
-		if err != nil && optional {
+		if err != nil && optional && resp.IsMissing(err) {
 			continue
 		}
 		if err != nil {
@@ -281,7 +274,7 @@ func (cl *cluster) Status() command.ReplicationStatus {
 	s := cl.node.Status()
 	out := command.ReplicationStatus{
 		Role: s.Role.String(), Epoch: s.Epoch, Last: s.Last.Seq, Committed: s.Committed, InSync: s.InSync,
-		Uncertain: s.Uncertain, Missing: s.Missing, Unequal: s.Unequal, Lease: s.Lease(), LinkSilent: s.LeaderHeard, ZooKeeper: "unknown",
+		Uncertain: s.Uncertain, Missing: s.Missing, Unequal: s.Unequal, Syncing: s.Syncing, Lease: s.Lease(), LinkSilent: s.LeaderHeard, ZooKeeper: "unknown",
 		FullSyncs: s.FullSyncs, Streams: s.Streams,
 		LinkUp: s.Role == protocol.Follower && s.Leader != "" && s.LeaderHeard < time.Duration(cl.c.Int("replication-grace"))*time.Millisecond,
 	}
