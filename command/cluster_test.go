@@ -76,3 +76,48 @@ func TestReplicaReadsOfAReplacedStore(t *testing.T) {
 	}
 	c.want("get k", "$3¦new¦")
 }
+
+// Who may not be told that a key has expired, as it can not be deleted, is told why.
+func TestReadOfAnExpiredKeyThatCanNotBeDeleted(t *testing.T) {
+	s := newLoadingServer(t)
+	db, err := engine.Open("db", engine.Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ks, err := keyspace.Open(db, keyspace.Options{Follows: true, ExpireEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl := &testCluster{}
+	cl.term.Store(7)
+	cl.held.Store(7)
+	cl.writable.Store(true)
+	s.cluster, s.replication = cl, cl
+	s.Attach(db, ks)
+	t.Cleanup(func() {
+		s.Close()
+		if err := errors.Join(ks.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := ks.Found(); err != nil {
+		t.Fatal(err)
+	}
+	now := ks.Now()
+	for _, key := range []string{"k", "l"} {
+		x := ks.Begin(0, now-2000, []byte(key))
+		_, err = x.Set([]byte(key), []byte("v"), keyspace.SetOptions{Deadline: now - 1000})
+		seq, e := x.Commit()
+		if err := errors.Join(err, e, db.Wait(seq)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := newClient(t, s)
+	c.want("get k", "$-1¦")
+	db.RefuseWrites(errors.New("not now"))
+	cl.writable.Store(false)
+	c.wantAll([][2]string{{"get k", "$-1¦"}, {"get l", "-" + errNoReplicas + "¦"}, {"exists l", "-" + errNoReplicas + "¦"}, {"keys *", "-" + errNoReplicas + "¦"}})
+	cl.writable.Store(true)
+	cl.held.Store(0)
+	c.want("get l", "-"+ErrLeaderMoved+"¦")
+}

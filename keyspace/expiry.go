@@ -113,7 +113,10 @@ func (k *Keyspace) expireLoop() {
 		if k.options.Follows && k.readOnly.Load() {
 			k.failed(k.refresh())
 		}
-		k.failed(k.learnHorizon())
+		if err := k.learnHorizon(); err != nil {
+			k.failed(err)
+			wait = max(wait, expireRetry)
+		}
 		timer.Reset(wait)
 	}
 }
