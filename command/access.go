@@ -14,7 +14,38 @@ func (c *Call) read(f func(t *keyspace.Txn) error) {
 		c.runInMulti(f)
 		return
 	}
-	c.conclude(c.Keyspace.View(c.Session.DB(), c.Now, c.Session.Dirty()), f)
+	c.conclude(c.view(c.Session.Dirty()), f)
+}
+
+// view is a view of the keyspace, for a command that this node executes as the leader, or of what it has.
+func (c *Call) view(latest bool) *keyspace.Txn {
+	t := c.Keyspace.View(c.Session.DB(), c.Now, latest)
+	if c.cluster != nil && !c.led {
+		t.Replica()
+		c.noteCopy()
+	}
+	return t
+}
+
+// noteCopy comes before a read of what this node has, which may be replaced under way.
+func (c *Call) noteCopy() {
+	c.copied = true
+	generation, ok := c.Keyspace.Generation()
+	u := &c.Session.unit.copied
+	if !u.read {
+		u.read, u.generation = true, generation
+	}
+	u.mixed = u.mixed || !ok || generation != u.generation
+}
+
+// wholeCopy reports whether all that the unit has read without leading was of one store.
+func (s *Server) wholeCopy(sess *Session) bool {
+	u := &sess.unit.copied
+	if !u.read {
+		return true
+	}
+	generation, ok := s.Keyspace.Generation()
+	return ok && !u.mixed && generation == u.generation
 }
 
 // readTogether is read for commands that look up several keys, which others may change together.
@@ -25,7 +56,7 @@ func (c *Call) readTogether(keys [][]byte, f func(t *keyspace.Txn) error) {
 	case c.Session.Dirty():
 		c.update(keys, f) // only locks keep what is not committed yet as it is
 	default:
-		t := c.Keyspace.View(c.Session.DB(), c.Now, false)
+		t := c.view(false)
 		t.Pin()
 		c.conclude(t, f)
 	}
@@ -106,6 +137,10 @@ func (c *Call) attempt(t *keyspace.Txn, f func(t *keyspace.Txn) error) error {
 
 // fail replies to an error of the keyspace.
 func (c *Call) fail(err error) {
+	if errors.Is(err, keyspace.ErrUndecided) {
+		c.WriteFailed(err)
+		return
+	}
 	text := replyText(err)
 	if text == "" {
 		text = "ERR " + err.Error()

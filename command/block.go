@@ -214,7 +214,7 @@ func (p *pause) endLocked(s *Server) {
 }
 
 // keepLocked lets the keyspace delete expired keys by itself only when there is no pause, during which the
-// data must not change, and when no other node decides what changes.
+// data must not change, and when no other node decides what changes. What clients of a leader are told to have expired is deleted also in a pause.
 func (p *pause) keepLocked(s *Server) {
 	if !s.Loading() {
 		s.Keyspace.SetReadOnly(p.mu.over != nil || s.follows())

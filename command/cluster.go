@@ -116,6 +116,8 @@ const (
 	ErrClusterDown = "CLUSTERDOWN no node leads: "
 	// ErrLeaderMoved is the reply to a read whose result may be stale, as the leader has changed meanwhile.
 	ErrLeaderMoved = "TRYAGAIN the leader changed while the command was executed, which had no effect"
+	// ErrReplaced is the reply to a read of what this node has (READONLY) whose data were replaced by those of the leader meanwhile.
+	ErrReplaced = "TRYAGAIN the data of this node were replaced while they were read"
 )
 
 // staysHere reports whether a call concerns only this node.

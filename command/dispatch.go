@@ -35,7 +35,7 @@ func (s *Server) Dispatch(sess *Session, args [][]byte, w *reply.Writer) {
 	c.Args, c.Out, c.Now = args, w, sess.unit.now
 	c.start, c.redacted = len(w.Buf), 0
 	c.Cmd = sess.names.find(s.table, args)
-	c.led = false
+	c.led, c.copied = false, false
 	write := false
 	if s.admit(c) {
 		if sess.unit.term != 0 && !c.staysHere() {
@@ -46,8 +46,8 @@ func (s *Server) Dispatch(sess *Session, args [][]byte, w *reply.Writer) {
 	if sess.replyMode != replyOn {
 		sess.muteReply(w, c.start)
 	}
-	if dirty := sess.LastWrite > sess.unit.committed; (dirty || c.led) && len(w.Buf) > c.start {
-		sess.unit.marks = append(sess.unit.marks, mark{c.start, len(w.Buf), dirty, c.led, c.led && write})
+	if dirty := sess.LastWrite > sess.unit.committed; (dirty || c.led || c.copied) && len(w.Buf) > c.start {
+		sess.unit.marks = append(sess.unit.marks, mark{c.start, len(w.Buf), dirty, c.led, c.led && write, c.copied})
 	}
 	c.Args, c.Out, sess.Frame = nil, nil, nil
 }
@@ -107,14 +107,14 @@ func (s *Server) EndUnit(sess *Session, w *reply.Writer) error {
 	if sess.Dirty() {
 		err = s.waitCommit(sess)
 	}
-	if err != nil || !s.stillLeads(sess) {
+	if err != nil || !s.stillLeads(sess) || !s.wholeCopy(sess) {
 		if errors.Is(err, engine.ErrReadOnly) {
 			s.refuseWrites(err)
 		}
 		s.replaceReplies(sess, w, err)
 		sess.unit.committed = sess.LastWrite // nothing is left to wait for
 	}
-	sess.unit.marks = sess.unit.marks[:0]
+	sess.unit.marks, sess.unit.copied = sess.unit.marks[:0], copied{}
 	return err
 }
 
@@ -188,9 +188,9 @@ const ErrOutcomeUnknown = "UNKNOWN the outcome of this command is unknown, it ma
 
 var errDeposed = errors.New("the leader has changed")
 
-// replaceReplies replaces what must not be released. cause is the error of the commit; nil: the node leads no more.
+// replaceReplies replaces what must not be released. cause is the error of the commit; nil: the node leads no more, or what it has was replaced.
 func (s *Server) replaceReplies(sess *Session, w *reply.Writer, cause error) {
-	lost := !s.stillLeads(sess)
+	lost, mixed := !s.stillLeads(sess), !s.wholeCopy(sess)
 	unknown, stale := ErrOutcomeUnknown+cmp.Or(cause, errDeposed).Error(), ErrLeaderMoved
 	if lost && sess.origin.Load() != nil {
 		stale, sess.refused = ErrNoLeader, true
@@ -207,6 +207,8 @@ func (s *Server) replaceReplies(sess *Session, w *reply.Writer, cause error) {
 		case lost && m.write, cause != nil && m.dirty:
 		case lost && m.led:
 			text = stale
+		case mixed && m.copied:
+			text = ErrReplaced
 		default:
 			continue
 		}
@@ -422,8 +424,12 @@ func (c *Call) WriteFailed(err error) {
 		c.Out.Error(ErrOutcomeUnknown + err.Error())
 		return
 	}
-	if errors.Is(err, engine.ErrRefused) { // this node has ceased to lead since the command began
-		c.deposed()
+	if errors.Is(err, engine.ErrRefused) {
+		if c.lacksReplicas() && c.stillLeads(c.Session) {
+			c.Out.Error(errNoReplicas)
+		} else { // this node has ceased to lead since the command began
+			c.deposed()
+		}
 		return
 	}
 	if errors.Is(err, errPanic) {

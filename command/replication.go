@@ -31,8 +31,10 @@ type ReplicationStatus struct {
 	Lease      time.Duration // how long it lasts; negative: it needs none or has none
 	Uncertain  bool          // a change of the ISR has an unknown outcome
 	Missing    []string      // while nobody leads: nodes in sync that do not answer
+	Unequal    []string      // of a leader: followers whose acknowledgements mean more, or less, than its own (appendfsync)
 	ZooKeeper  string        // how the node stands with it
 	Followers  []ReplicaStatus
+	Syncing    bool          // this node replaces its data by the leader's
 	LinkUp     bool          // of a follower: it hears its leader
 	LinkSilent time.Duration // since it heard it
 	FullSyncs  uint64        // whole stores that this node has given to followers, since it started
@@ -54,10 +56,16 @@ const errNoReplicas = "NOREPLICAS Not enough good replicas to write."
 
 // admitReplicas is the gate for writes of a leader.
 func (s *Server) admitReplicas(c *Call) bool {
-	if s.replication != nil && c.Session.unit.term != 0 && c.effectiveFlags()&Write != 0 && !s.replication.Writable() {
+	if c.effectiveFlags()&Write != 0 && c.lacksReplicas() {
 		return s.reject(c, errNoReplicas)
 	}
 	return true
+}
+
+// lacksReplicas reports whether this node, leading, takes no writes for lack of followers in sync. It executes reads, but for those which find a
+// key that has expired: they would have to delete it.
+func (c *Call) lacksReplicas() bool {
+	return c.replication != nil && c.Session.unit.term != 0 && !c.replication.Writable()
 }
 
 // Quiet returns when no command is being executed that has begun while this node led, at the latest when ctx ends.
@@ -194,6 +202,7 @@ func infoReplication(w *infoWriter) {
 	w.line("cluster_lease_ms", st.Lease.Milliseconds())
 	w.line("cluster_writable", bit(w.replication.Writable()))
 	fmt.Fprintf(&w.b, "cluster_missing:%s\r\n", join(st.Missing))
+	fmt.Fprintf(&w.b, "cluster_unequal_fsync:%s\r\n", join(st.Unequal))
 	w.line("cluster_zookeeper", st.ZooKeeper)
 }
 
@@ -215,7 +224,7 @@ func infoFollower(w *infoWriter, st *ReplicationStatus, leader string) {
 	}
 	w.line("master_link_status", up)
 	w.line("master_last_io_seconds_ago", int64(st.LinkSilent/time.Second))
-	w.line("master_sync_in_progress", 0)
+	w.line("master_sync_in_progress", bit(st.Syncing))
 	w.line("slave_read_repl_offset", st.Last)
 	w.line("slave_repl_offset", st.Committed)
 	if !st.LinkUp {

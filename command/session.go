@@ -227,6 +227,7 @@ func cloneArgs(args [][]byte) [][]byte {
 type unit struct {
 	open      bool
 	term      uint64 // in which this node leads, 0 = it does not or is on its own
+	copied    copied // what was read here although this node does not lead
 	committed uint64 // the session's writes up to here need no waiting
 	failed    error  // why those behind are not committed, if Await has learned it
 	marks     []mark
@@ -241,4 +242,12 @@ type mark struct {
 	dirty      bool // tells of a write of this unit or may have read one
 	led        bool // of a command that was executed because this node leads
 	write      bool // likewise, and it writes
+	copied     bool // of a command that has read what this node has, although it does not lead
+}
+
+// copied says which store the unit has read without leading, see keyspace.Generation.
+type copied struct {
+	read       bool
+	generation uint64
+	mixed      bool // there was no telling
 }

@@ -322,6 +322,7 @@ type Call struct {
 
 	Txn *keyspace.Txn // the open transaction when EXEC runs the call, else nil
 
+	copied   bool   // the call has read what this node has, although it does not lead
 	led      bool   // the call is executed because this node leads
 	splicing bool   // the call runs while the replies of the leader are taken apart: it must not wait
 	start    int    // where the reply of the dispatched command begins in Out.Buf

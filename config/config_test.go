@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -276,5 +277,34 @@ func TestResetStat(t *testing.T) {
 	c.OnResetStat(func() { n++ })
 	if c.ResetStat(); n != 2 {
 		t.Errorf("%d of 2 called", n)
+	}
+}
+
+// What a node reads when it has joined its cluster must not be overtaken by a CONFIG SET, whose hook then has nothing to tell yet.
+func TestHoldKeepsValues(t *testing.T) {
+	c := Default()
+	began, done := make(chan struct{}), make(chan error, 1)
+	seen := ""
+	c.OnSet("appendfsync", func(_, value string) error {
+		seen = value
+		return nil
+	})
+	err := c.Hold(func() error {
+		go func() {
+			close(began)
+			done <- c.Set([]Pair{{"appendfsync", "always"}})
+		}()
+		<-began
+		for range 1000 {
+			runtime.Gosched()
+			if got := c.String("appendfsync"); got != "everysec" {
+				t.Fatalf("appendfsync is %s", got)
+			}
+		}
+		seen = c.String("appendfsync")
+		return nil
+	})
+	if err := errors.Join(err, <-done); err != nil || seen != "always" {
+		t.Errorf("%v, the last that was seen is %s", err, seen)
 	}
 }

@@ -60,6 +60,13 @@ func (c *Config) OnSetAny(names []string, fn func(old map[string]string) error) 
 	c.mu.hooks = append(c.mu.hooks, hook{canonical, fn})
 }
 
+// Hold runs fn while no CONFIG SET is under way: what it reads is what hooks that were added before will have seen last. It must not add hooks.
+func (c *Config) Hold(fn func() error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fn()
+}
+
 // OnResetStat adds a function that CONFIG RESETSTAT calls.
 func (c *Config) OnResetStat(fn func()) {
 	c.mu.Lock()

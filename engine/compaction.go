@@ -206,7 +206,7 @@ func (db *DB) runOf(files []*fileMeta, opts sstable.IterOptions) run {
 func (db *DB) compactionSieve(c *compaction) *sieve {
 	v := c.rs.version
 	s := &sieve{
-		snaps:   db.snaps.view(db.horizon.Load()),
+		snaps:   db.snaps.view(),
 		ranges:  v.ranges,
 		deeper:  newDeeperOverlap(v, c.out),
 		zeroSeq: c.out > 0,

@@ -79,10 +79,10 @@ type DB struct {
 	epochs   epochs
 	external atomic.Uint64 // SetCommitted
 	flushAt  atomic.Uint64 // end of the oldest full memtable, 0 if there is none
-	horizon  atomic.Int64  // SetExpiryHorizon
 	nextFile atomic.Uint64
 	totals   counters
 	cuts     atomic.Uint64         // Truncations
+	replaced atomic.Uint64         // Replacements
 	refusal  atomic.Pointer[error] // RefuseWrites
 	commit   pipeline
 	waiters  waiters
@@ -271,23 +271,6 @@ func (db *DB) Committed() uint64 {
 		return min(db.external.Load(), db.commit.applied.Load())
 	}
 	return db.commit.raise(min(db.log.Load().Acked(), db.commit.applied.Load()))
-}
-
-// SetExpiryHorizon says that records with a deadline (unix ms) at or before
-// the horizon are dead, so that compactions drop them. It never goes back;
-// snapshots taken earlier keep what was alive for them. Reads do not look at
-// deadlines.
-func (db *DB) SetExpiryHorizon(ms int64) {
-	for {
-		old := db.horizon.Load()
-		if ms <= old {
-			return
-		}
-		if db.horizon.CompareAndSwap(old, ms) {
-			db.schedule() // tables may now be mostly garbage; nothing else may be going on
-			return
-		}
-	}
 }
 
 // Live returns the live settings in force.

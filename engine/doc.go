@@ -26,6 +26,10 @@
 // this node's own log is; how far the cluster is, SetCommitted says. CheckpointTables and Install
 // move a whole store. Rejected: a file for the epochs beside the log, which could disagree with it.
 //
+// Expired records. The engine does not decide what has expired. It is told by a Horizon, a time and a position of the log, and drops what
+// was written up to the position with a deadline up to the time. Sequence numbers of expiring records
+// are therefore never forgotten. Rejected: a time alone; see package keyspace.
+//
 // Range tombstones do not live in tables. They live in the memtable they were
 // written to and, after its flush, in the version. Normally there is none, so
 // that reads pay nothing, and tables that one covers entirely leave the

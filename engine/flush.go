@@ -176,7 +176,7 @@ func (db *DB) writeMemTables(rs *readState, mems []*memTable, s *sink) error {
 	defer func() { db.logError(m.close()) }()
 	deeper := newDeeperOverlap(rs.version, 0)
 	deeper.loose = rs.version.levels[0].files
-	sv := &sieve{snaps: db.snaps.view(db.horizon.Load()), deeper: deeper, applied: mems[0].last.Load()}
+	sv := &sieve{snaps: db.snaps.view(), deeper: deeper, applied: mems[0].last.Load()}
 	s.clean = sv.cleanSeq
 	if len(list) > 0 {
 		sv.ranges = fragment(list)

@@ -143,7 +143,7 @@ func copyDir(fsys vfs.FS, from, to string) error {
 
 // Install is the function Install for an open store: it becomes the same as the checkpoint in from, whatever it held
 // before, and everything up to its end is committed. Waiters get ErrTruncated, readers and pins of the log are closed; iterators keep
-// what they saw. Reads that run meanwhile may see one store or the other.
+// what they saw. Reads that run meanwhile may see one store or the other: compare Replacements before and after.
 //
 // After an error the store refuses writes; the next Open finds the old store or the new one.
 func (db *DB) Install(from string) error {
@@ -165,6 +165,8 @@ func (db *DB) Install(from string) error {
 	db.commit.drainLocked()
 	failed = db.waiters.fail(0, ErrTruncated)
 	db.cuts.Add(1)
+	db.replaced.Add(1)
+	defer db.replaced.Add(1)
 	db.manifest.Lock()
 	defer db.manifest.Unlock()
 	if err := db.replaceLocked(from); err != nil {
@@ -174,6 +176,9 @@ func (db *DB) Install(from string) error {
 	}
 	return nil
 }
+
+// Replacements changes when an Install begins, and again when it ends.
+func (db *DB) Replacements() uint64 { return db.replaced.Load() }
 
 // holdCompactions returns when no compaction runs; none begins until resumeCompactions.
 func (db *DB) holdCompactions() {
@@ -215,6 +220,7 @@ func (db *DB) replaceLocked(from string) error {
 	db.nextFile.Store(max(db.nextFile.Load(), state.nextFile, num+1))
 	state.version.generation = db.rows.Begin()
 	db.rows.Clear()
+	db.snaps.forgetHorizon()
 	db.manifest.state = *state
 	if err := db.newManifest(&db.manifest.state); err != nil {
 		return err

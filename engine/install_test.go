@@ -165,7 +165,16 @@ func TestInstallOpen(t *testing.T) {
 		seq, pin, err := source.CheckpointTables(from)
 		must(t, err)
 		pin.Close()
+		h, cuts := Horizon{1000, db.Committed()}, db.Truncations()
+		db.SetExpiryHorizon(h, cuts)
+		if got := db.ExpiryHorizon(); got != h {
+			t.Fatalf("round %d: the horizon is %v, want %v", round, got, h)
+		}
 		must(t, db.Install(from))
+		db.SetExpiryHorizon(h, cuts) // was found out before
+		if got := db.ExpiryHorizon(); got != (Horizon{}) {
+			t.Fatalf("round %d: a horizon of the old store, %v, is in force in the new one", round, got)
+		}
 		if got := ownerOf(t, db, map[string]int{"new": 40}); got != "new" {
 			t.Fatalf("round %d: the store is %q", round, got)
 		}

@@ -110,7 +110,8 @@ type model struct {
 	last      uint64
 	done      uint64 // committed position
 	epochs    []Epoch
-	horizon   int64
+	horizons  []Horizon         // all that the store was told, of which the last is in force
+	written   map[string]uint64 // sequence numbers of expiring values, which are unique
 	held      []heldView
 	n         int
 	step      int
@@ -129,6 +130,7 @@ func newModel(t *testing.T, seed uint64) *model {
 		committed: &state{map[string]string{}, map[uint32]int64{}},
 		latest:    &state{map[string]string{}, map[uint32]int64{}},
 		epochs:    []Epoch{firstEpoch},
+		horizons:  []Horizon{{}}, written: map[string]uint64{},
 	}
 	m.keys = []int{20, 200, 2000}[m.rng.IntN(3)]
 	m.opts.ExternalCommit = m.rng.IntN(2) == 0
@@ -258,7 +260,7 @@ func (m *model) randomOp() modelOp {
 	case x < 55:
 		return modelOp{kind: 's', key: m.key(), value: m.value()}
 	case x < 65:
-		deadline := m.horizon + int64(m.rng.IntN(2000)) - 200
+		deadline := m.horizon().Deadline + int64(m.rng.IntN(2000)) - 200
 		v := binary.BigEndian.AppendUint64([]byte(m.value()), uint64(max(deadline, 1)))
 		return modelOp{kind: 'e', key: m.key(), value: string(v)}
 	case x < 90:
@@ -302,6 +304,11 @@ func put(w writer, o modelOp) {
 func (m *model) applied(seq uint64, ops []modelOp) {
 	if seq != m.last+uint64(len(ops)) {
 		m.fatalf("batch of %d ends at %d after %d", len(ops), seq, m.last)
+	}
+	for i, o := range ops {
+		if o.kind == 'e' {
+			m.written[o.value] = m.last + 1 + uint64(i)
+		}
 	}
 	m.last = seq
 	m.latest.apply(ops)
@@ -403,17 +410,19 @@ func (m *model) view() (Reader, *state) {
 }
 
 // gone reports whether a record may have been dropped by now.
-func (m *model) gone(kind byte, value string) bool { return dead(kind, value, m.horizon) }
+func (m *model) gone(kind byte, value string) bool { return m.dead(kind, value, m.horizons) }
 
-func dead(kind byte, value string, horizon int64) bool {
-	if bytes.HasPrefix([]byte(value), []byte(garbagePrefix)) {
+func (m *model) dead(kind byte, value string, horizons []Horizon) bool {
+	if strings.HasPrefix(value, garbagePrefix) {
 		return true
 	}
-	if kind == 'e' {
-		return int64(binary.BigEndian.Uint64([]byte(value[len(value)-8:]))) <= horizon
-	}
-	return false
+	seq, ok := m.written[value]
+	return kind == 'e' && ok && slices.ContainsFunc(horizons, func(h Horizon) bool {
+		return h.covers(int64(binary.BigEndian.Uint64([]byte(value[len(value)-8:]))), seq)
+	})
 }
+
+func (m *model) horizon() Horizon { return m.horizons[len(m.horizons)-1] }
 
 func (m *model) get() {
 	v, s := m.view()
@@ -641,8 +650,8 @@ func (m *model) hold() {
 		if h.snap.Seq() != m.done {
 			m.fatalf("snapshot at %d, want %d", h.snap.Seq(), m.done)
 		}
-		horizon, kinds := m.horizon, maps.Clone(m.committed.data)
-		h.dead = func(r record) bool { return dead(kinds[r.key][0], r.value, horizon) }
+		horizons, kinds := m.horizons, maps.Clone(m.committed.data)
+		h.dead = func(r record) bool { return m.dead(kinds[r.key][0], r.value, horizons) }
 		it := h.snap.NewIter(IterOptions{})
 		h.want = slices.DeleteFunc(scan(it), h.dead)
 		m.must(it.Close())
@@ -741,7 +750,7 @@ func (m *model) reopen() {
 	}
 	m.open()
 	m.settle()
-	m.db.SetExpiryHorizon(m.horizon)
+	m.db.SetExpiryHorizon(m.horizon(), m.db.Truncations())
 	if m.db.Last() != m.last {
 		m.fatalf("last is %d, want %d", m.db.Last(), m.last)
 	}
@@ -780,9 +789,21 @@ func (m *model) truncate() {
 	m.checkAll()
 }
 
+// expire moves the horizon: to a later position, and mostly to a later time. Now and then it comes too late, when the log was cut since.
 func (m *model) expire() {
-	m.horizon += int64(m.rng.IntN(500))
-	m.db.SetExpiryHorizon(m.horizon)
+	m.settle()
+	h := Horizon{max(0, m.horizon().Deadline+int64(m.rng.IntN(600))-100), m.done}
+	cuts := m.db.Truncations()
+	if m.rng.IntN(10) == 0 {
+		m.truncate()
+	}
+	m.db.SetExpiryHorizon(h, cuts)
+	if m.db.Truncations() == cuts && h.Seq > m.horizon().Seq {
+		m.horizons = append(slices.Clip(m.horizons), h)
+	}
+	if got := m.db.ExpiryHorizon(); got != m.horizon() {
+		m.fatalf("horizon %v, want %v", got, m.horizon())
+	}
 }
 
 // epochsUpTo returns those that begin at or before seq, and the first in any case.

@@ -365,7 +365,7 @@ func (db *DB) pickDropLocked(v *version) *compaction {
 	if len(v.tombstones) == 0 || db.mu.dropping {
 		return nil
 	}
-	snaps := db.snaps.view(0)
+	snaps := db.snaps.view()
 	c := &compaction{reason: "drop"}
 	seen := make(map[uint64]bool)
 	for _, h := range v.hidden {
@@ -414,7 +414,7 @@ func (f *fragments) hidesAt(i int, t *fileMeta, snaps *snapshotView) bool {
 
 // pickGarbageLocked rewrites tables which mostly hold what nobody needs.
 func (db *DB) pickGarbageLocked(v *version, t *targets) *compaction {
-	snaps := db.snaps.view(db.horizon.Load())
+	snaps := db.snaps.view()
 	for _, h := range v.hidden {
 		if snaps.between(h.file.smallestSeq, h.seq) {
 			continue // a snapshot may need what is hidden
@@ -456,7 +456,11 @@ func garbage(f *fileMeta, n int, snaps *snapshotView) float64 {
 	if len(snaps.seqs) > 0 && snaps.seqs[0] < f.largestSeq {
 		tombs = 0 // a snapshot keeps them
 	}
-	share := (tombs + float64(f.expiredBy(snaps.horizon))) / float64(f.entries+1)
+	expired := uint64(0)
+	if f.largestSeq <= snaps.horizon.Seq { // else some of what has expired may have to stay
+		expired = f.expiredBy(snaps.horizon.Deadline)
+	}
+	share := (tombs + float64(expired)) / float64(f.entries+1)
 	if n == NumLevels-1 && tombs > 0 {
 		share += 0.3 // nothing is below: each tombstone goes
 	}

@@ -15,7 +15,7 @@ type sieve struct {
 	ranges  *fragments     // range tombstones that stay in the version
 	deeper  *deeperOverlap // where records may be that are older than all of these
 	filter  Filter         // may be nil
-	zeroSeq bool           // the output may forget sequence numbers that nobody can tell apart
+	zeroSeq bool           // the output may forget sequence numbers that nobody can tell apart, but for those that a horizon may ask for
 	applied uint64         // ranges has all range tombstones up to here
 	kept    uint64         // the oldest of them that hides a record which stays for a snapshot; 0: none
 
@@ -46,7 +46,7 @@ func (s *sieve) next(r *run) (tr base.Trailer, newKey, keep bool) {
 	if last && tr.Kind() == base.KindDelete {
 		return 0, newKey, false
 	}
-	if last && s.zeroSeq && s.ranges.cover(key, base.MaxSeq) == 0 {
+	if last && s.zeroSeq && tr.Kind() != base.KindSetExpiring && s.ranges.cover(key, base.MaxSeq) == 0 {
 		tr = base.MakeTrailer(0, tr.Kind())
 	}
 	return tr, newKey, true
@@ -77,9 +77,9 @@ func (s *sieve) covered(key []byte, seq uint64, stripe int) bool {
 
 // dead reports whether the record has expired for everybody, or its owner does not need it.
 func (s *sieve) dead(r *run, newest bool) bool {
-	if r.tr.Kind() == base.KindSetExpiring && s.snaps.horizon > 0 {
+	if r.tr.Kind() == base.KindSetExpiring && r.tr.Seq() <= s.snaps.horizon.Seq {
 		v := r.it.Value()
-		if len(v) >= 8 && int64(binary.BigEndian.Uint64(v[len(v)-8:])) <= s.snaps.horizon {
+		if len(v) >= 8 && s.snaps.horizon.covers(int64(binary.BigEndian.Uint64(v[len(v)-8:])), r.tr.Seq()) {
 			return true
 		}
 	}

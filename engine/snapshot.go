@@ -12,30 +12,33 @@ import (
 type Snapshot struct {
 	db      *DB
 	seq     uint64
-	horizon int64 // expiry horizon when it was taken
+	horizon Horizon // when it was taken
 }
 
 // snapshots are the open ones, in the order in which they were taken, which is
 // the order of their sequence numbers.
 type snapshots struct {
-	mu   sync.Mutex
-	list []*Snapshot
+	mu      sync.Mutex
+	list    []*Snapshot
+	horizon Horizon // for those to come
 }
 
 // view is what a flush or compaction must respect: the sequence numbers of the
-// snapshots, ascending, and the horizon up to which expired records are dead for all of them.
+// snapshots, ascending, and the horizon behind which records are dead for all of them.
 type snapshotView struct {
 	seqs    []uint64
-	horizon int64
+	horizon Horizon
 }
 
-func (s *snapshots) view(horizon int64) snapshotView {
+func (s *snapshots) view() snapshotView {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := snapshotView{horizon: horizon}
+	v := snapshotView{horizon: s.horizon}
 	for _, o := range s.list {
 		v.seqs = append(v.seqs, o.seq)
-		v.horizon = min(v.horizon, o.horizon)
+		if o.horizon.Seq < v.horizon.Seq {
+			v.horizon = o.horizon
+		}
 	}
 	v.seqs = slices.Compact(v.seqs)
 	return v
@@ -64,7 +67,7 @@ func (s *snapshots) count() int {
 func (db *DB) NewSnapshot() *Snapshot {
 	db.snaps.mu.Lock()
 	defer db.snaps.mu.Unlock()
-	s := &Snapshot{db: db, horizon: db.horizon.Load(), seq: db.Committed()}
+	s := &Snapshot{db: db, horizon: db.snaps.horizon, seq: db.Committed()}
 	if n := len(db.snaps.list); n > 0 {
 		s.seq = max(s.seq, db.snaps.list[n-1].seq)
 	}

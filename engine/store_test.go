@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -144,8 +145,46 @@ func TestExpiredRecordsLeaveTheDisk(t *testing.T) {
 		defer db.mu.Unlock()
 		return db.mu.quiet && db.mu.compactions == 0
 	})
-	db.SetExpiryHorizon(1000)
+	db.SetExpiryHorizon(Horizon{1000, db.Committed()}, db.Truncations())
 	eventually(t, func() bool { return db.Metrics().TableBytes < 10_000 })
+}
+
+// TestHorizonEndsAtItsPosition: what was written behind the position of a horizon stays, whatever its deadline, through compactions that
+// forget other sequence numbers, and also once the horizon has moved on to an earlier time.
+func TestHorizonEndsAtItsPosition(t *testing.T) {
+	db := open(t, smallOptions(vfs.NewMem()))
+	value := func(deadline uint64) []byte { return binary.BigEndian.AppendUint64([]byte("v"), deadline) }
+	put := func(key string, deadline uint64) {
+		commit(t, db, func(b *Batch) { b.SetExpiring([]byte(key), value(deadline)) })
+	}
+	want := func(when string, keys ...string) {
+		t.Helper()
+		must(t, db.Compact(nil, nil))
+		it := db.NewIter(IterOptions{})
+		defer it.Close()
+		var got []string
+		for ok := it.First(); ok; ok = it.Next() {
+			got = append(got, string(it.Key()))
+		}
+		if !slices.Equal(got, keys) {
+			t.Errorf("%s: there are %v, want %v", when, got, keys)
+		}
+	}
+	put("before", 900)
+	put("later", 1100)
+	h := Horizon{1000, db.Committed()}
+	put("behind", 900)
+	want("without a horizon", "before", "behind", "later")
+	db.SetExpiryHorizon(h, db.Truncations())
+	want("with a horizon", "behind", "later")
+	put("behind2", 800)
+	want("all at the bottom", "behind", "behind2", "later")
+	db.SetExpiryHorizon(Horizon{850, db.Committed()}, db.Truncations()) // of a leader whose clock is behind
+	want("with another horizon", "behind", "later")
+	db.SetExpiryHorizon(h, db.Truncations())
+	if got := db.ExpiryHorizon(); got.Deadline != 850 {
+		t.Errorf("the horizon has gone back to %v", got)
+	}
 }
 
 // TestOrphansAreRemoved: what a crash between writing a table and its edit leaves goes at the next open.

@@ -18,7 +18,6 @@ func (k *Keyspace) Check() error {
 	k.search.Lock()
 	k.lockAll()
 	it := k.db.NewIter(engine.IterOptions{Latest: true, NoFillCache: true})
-	c.horizon = k.horizon.Load()
 	c.expected()
 	k.unlockAll()
 	k.search.Unlock()
@@ -36,7 +35,6 @@ func (k *Keyspace) Check() error {
 // checker collects what it has seen.
 type checker struct {
 	k             *Keyspace
-	horizon       int64
 	counted       map[uint32]int64 // counters as they should be found
 	due           []int64
 	keys, expires map[uint16]int64
@@ -95,9 +93,6 @@ func (c *checker) meta(key, value []byte) {
 	if m.deadline != 0 {
 		c.expires[phys]++
 		c.deadlines[string(appendExpiryKey(nil, phys, m.deadline, p, user))] = true
-		if m.deadline <= c.horizon {
-			c.fail("key %q has the deadline %d, behind the horizon %d", user, m.deadline, c.horizon)
-		}
 		if int(phys) < len(c.due) && m.deadline < c.due[phys] {
 			c.fail("key %q has the deadline %d, but the first is said to be %d", user, m.deadline, c.due[phys])
 		}

@@ -18,8 +18,8 @@ type databases struct {
 	older *databases
 }
 
-func (k *Keyspace) loadDatabases() error {
-	b, err := k.db.GetLatest(nil, keyDatabases)
+func (k *Keyspace) loadDatabases(get source) error {
+	b, err := get(nil, keyDatabases)
 	if err != nil && !errors.Is(err, engine.ErrNotFound) {
 		return fmt.Errorf("keyspace: reading the map of databases: %w", err)
 	}

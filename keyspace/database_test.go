@@ -122,7 +122,7 @@ func TestFollows(t *testing.T) {
 		s.must(true, err)
 		s.must(true, s.db.ApplyRecord(rec))
 	}
-	s.must(true, errors.Join(r.Close(), s.refresh(), s.Found()))
+	s.must(true, errors.Join(r.Close(), s.db.Wait(s.db.Last()), s.refresh(), s.Found()))
 	s.expect("after", s.latest(0, "k"), "v")
 	s.expect("records", s.db.Last(), leader.db.Last())
 }

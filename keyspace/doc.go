@@ -19,6 +19,25 @@
 //   - A locked transaction reads everything that is applied; its replies, even those of
 //     commands that wrote nothing, wait until what they saw is committed.
 //
+// # Expiry
+//
+// A key expires when the node that leads says so, by its clock; for everybody else it has expired when that is in the log. Three rules make this
+// true whatever the clocks of the nodes show:
+//
+//   - What has expired is deleted by the leader, by ordinary writes: by a search along the time-ordered index, or by whoever looks the key up.
+//   - Whoever is told that a key has gone waits for the commit of that deletion (Txn.seen), as for a write of his own. So the next leader, whose
+//     clock may be behind, can not show the key again. If the deletion can not be written, the read fails (ErrUndecided).
+//   - Compactions drop what has expired only where the log says that it has: the leader writes, now and then, that at a position of the
+//     log everything with a deadline up to a time was deleted (writeHorizon), and each node lets its engine drop what was written up
+//     to there (learnHorizon). A leader whose clock is behind writes behind that position, so nothing of it is concerned.
+//
+// Replicas that are read (READONLY) hide what has expired by their own clock, and write nothing: such reads may be old, or ahead.
+//
+// Rejected: a clock that never runs behind the newest time in the log. Where a leader's clock was wrong by an hour, either nothing
+// would expire for an hour, or all that follow would have to be wrong as well; nor would it help those who were told of an expiry that is not in the log.
+// Rejected: dropping by deadline alone up to a time, as the engine of one node could. It takes keys away, uncounted, that a leader with a slower clock
+// has written; and to keep those from being written, all leaders would have to stay ahead of the fastest clock there ever was.
+//
 // # Decisions
 //
 //   - Reads take no locks. A single lookup reads the newest committed state; commands that need

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/gtinside/corecache/engine"
 )
 
 // Every key of the engine begins with a byte that names its space. Numbers are
@@ -37,6 +39,7 @@ const (
 	valueHeader   = 1 + 6         // in front of a metadata payload
 	chunkedSize   = 2 + 4 + 8 + 8 // payload of a chunked string
 	deadlineSize  = 8             // behind the payload of an expiring key
+	horizonSize   = 8 + 8
 	maxDatabases  = 1 << 16
 )
 
@@ -264,9 +267,30 @@ func decodeDatabases(b []byte) ([]uint16, error) {
 	return phys, nil
 }
 
+// horizon is the record of the system space that says that a leader has deleted all keys whose deadline was up to a time, by
+// a position of its log (engine.Horizon):
+//
+//	deadline:u64 seq:u64
+//
+// deadline is in unix milliseconds. For example 1700000000000 ms and the position 42:
+//
+//	0000018bcfe56800 000000000000002a
+func encodeHorizon(h engine.Horizon) []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(h.Deadline))
+	return binary.BigEndian.AppendUint64(b, h.Seq)
+}
+
+func decodeHorizon(b []byte) (h engine.Horizon, err error) {
+	if len(b) != horizonSize {
+		return h, fmt.Errorf("%w: expiry horizon of %d bytes", ErrCorrupt, len(b))
+	}
+	return engine.Horizon{Deadline: int64(binary.BigEndian.Uint64(b)), Seq: binary.BigEndian.Uint64(b[8:])}, nil
+}
+
 var (
 	keySeed      = systemKey("hash-seed")
 	keyDatabases = systemKey("databases")
+	keyHorizon   = systemKey("expiry-horizon")
 )
 
 func systemKey(name string) []byte { return append([]byte{spaceSystem}, name...) }

@@ -2,6 +2,8 @@ package keyspace
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"math"
 	"sync/atomic"
 	"time"
@@ -14,8 +16,8 @@ const (
 	expireStep = 64
 	// expireSteps is how many batches one iterator serves. It keeps files and memtables alive.
 	expireSteps = 64
-	// horizonLag is how far, in milliseconds, the engine's horizon stays behind the clock.
-	horizonLag = 10_000
+	// horizonEvery is how often, in milliseconds, the engine may learn what has expired.
+	horizonEvery = 10_000
 	// expireRetry is how long the background waits after an error.
 	expireRetry = time.Second
 )
@@ -36,13 +38,16 @@ func (k *Keyspace) noteDeadline(phys uint16, deadline int64) {
 }
 
 // expire deletes a key whose time is over and that a lookup has met. In a
-// locked transaction the deletion becomes part of it.
+// locked transaction the deletion becomes part of it; in a view it is a write of its own, for whose commit
+// the replies wait as well: otherwise another node, which leads next with a clock that is behind, could show the key again.
 func (t *Txn) expire(e *entry) error {
 	if !t.locked {
-		if t.k.readOnly.Load() {
+		if t.passes() {
 			return nil
 		}
-		return t.k.expireKey(e.db, t.now, e.key)
+		seq, err := t.k.expireKey(e.db, t.now, e.key)
+		t.seen = max(t.seen, seq)
+		return err
 	}
 	if err := t.remove(e); err != nil {
 		return err
@@ -58,18 +63,34 @@ func (t *Txn) noteExpired(e *entry) {
 	t.notes = append(t.notes, note{db: e.db, end: len(t.nkeys)})
 }
 
-// expireKey deletes one key if its time is over. Nobody waits for the deletion: without
-// it the key is just as invisible. An error means that the store can not be read.
-func (k *Keyspace) expireKey(db int, now int64, key []byte) error {
+// passes reports whether a view leaves expired keys where they are.
+func (t *Txn) passes() bool {
+	return t.replica || t.k.readOnly.Load() && !t.k.options.Follows
+}
+
+// expireKey deletes one key if its time is over, and returns what has to be committed before somebody is told so.
+func (k *Keyspace) expireKey(db int, now int64, key []byte) (seq uint64, err error) {
 	t := k.Begin(db, now, key)
 	if _, err := t.lookup(key); err != nil {
 		t.Discard()
-		return err
+		return 0, err
 	}
-	_, err := t.Commit()
+	seq, err = t.Commit()
+	return seq, k.alone(err)
+}
+
+// alone is told why expired keys could not be deleted that somebody has met. A node on its own goes without: by its clock they stay as invisible
+// as they are. In a cluster the next leader has another clock, so nobody may be told that they have gone.
+func (k *Keyspace) alone(err error) error {
+	if err != nil && k.options.Follows {
+		return fmt.Errorf("%w: %w", ErrUndecided, err)
+	}
 	k.failed(err)
 	return nil
 }
+
+// ErrUndecided marks why a key that has expired could not be deleted, so that nobody may be told that it has gone.
+var ErrUndecided = errors.New("keyspace: an expired key can not be deleted")
 
 // expireLoop looks for expired keys until Close.
 func (k *Keyspace) expireLoop() {
@@ -92,6 +113,10 @@ func (k *Keyspace) expireLoop() {
 		if k.options.Follows && k.readOnly.Load() {
 			k.failed(k.refresh())
 		}
+		if err := k.learnHorizon(); err != nil {
+			k.failed(err)
+			wait = max(wait, expireRetry)
+		}
 		timer.Reset(wait)
 	}
 }
@@ -112,7 +137,7 @@ func (k *Keyspace) ExpireDue() (n int, err error) {
 			}
 		}
 	}
-	return n, k.raiseHorizon(now)
+	return n, k.writeHorizon(now)
 }
 
 // expireDatabase deletes keys that are due in a physical database.
@@ -135,7 +160,7 @@ func (k *Keyspace) expireDatabase(phys uint16, now int64) (n int, err error) {
 		}
 		next, err := step.fill(it, now)
 		if err == nil && step.n > 0 {
-			err = k.expireKeys(phys, &step, now)
+			_, err = k.expireKeys(phys, &step, now)
 		}
 		if err != nil {
 			return n, err
@@ -158,6 +183,53 @@ func (k *Keyspace) closing() bool {
 	}
 }
 
+// pass is told of an expired key that a walk passes over. Like those that are looked up it goes; in a locked transaction only the
+// first few of a walk do, the others are left to the background.
+func (t *Txn) pass(phys uint16, p position, key []byte, m *meta) error {
+	if !t.locked && t.passes() {
+		return nil
+	}
+	if t.passed == nil {
+		t.passed = new(expiryStep)
+	}
+	s := t.passed
+	if s.full() {
+		if t.locked {
+			return nil
+		}
+		if err := t.expirePassed(); err != nil {
+			return err
+		}
+	}
+	s.buf = appendExpiryKey(s.buf, phys, m.deadline, p, key)
+	s.end()
+	return nil
+}
+
+// expirePassed deletes the keys that a walk has passed over. In a locked transaction no iterator may be open.
+func (t *Txn) expirePassed() error {
+	s := t.passed
+	if s == nil || s.n == 0 {
+		return nil
+	}
+	defer s.reset()
+	if t.locked {
+		for i := range s.n {
+			if _, err := t.lookupHead(s.record(i)[expiryHeader:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	phys, _, _, _, err := decodeExpiryKey(s.record(0))
+	if err != nil {
+		return err
+	}
+	seq, err := t.k.expireKeys(phys, s, t.now)
+	t.seen = max(t.seen, seq)
+	return t.k.alone(err)
+}
+
 // expiryStep is a few records of the expiry index, copied.
 type expiryStep struct {
 	n    int
@@ -168,17 +240,26 @@ type expiryStep struct {
 
 // fill takes records that are due from the iterator, and returns the deadline of the one that follows them.
 func (s *expiryStep) fill(it *engine.Iterator, now int64) (next int64, err error) {
-	s.n, s.buf = 0, s.buf[:0]
+	s.reset()
 	for ; it.Valid(); it.Next() {
 		_, next, _, _, err = decodeExpiryKey(it.Key())
-		if err != nil || next >= now || s.n == expireStep || len(s.buf) > maxScratch {
+		if err != nil || next >= now || s.full() {
 			return next, err
 		}
 		s.buf = append(s.buf, it.Key()...)
-		s.ends[s.n] = len(s.buf)
-		s.n++
+		s.end()
 	}
 	return never, it.Error()
+}
+
+func (s *expiryStep) reset() { s.n, s.buf = 0, s.buf[:0] }
+
+func (s *expiryStep) full() bool { return s.n == expireStep || len(s.buf) > maxScratch }
+
+// end ends a record that was appended to buf.
+func (s *expiryStep) end() {
+	s.ends[s.n] = len(s.buf)
+	s.n++
 }
 
 // record is a record of the index, as a key of the engine.
@@ -191,7 +272,7 @@ func (s *expiryStep) record(i int) []byte {
 }
 
 // expireKeys deletes the keys of a step, in one batch, and index records that belong to no key.
-func (k *Keyspace) expireKeys(phys uint16, s *expiryStep, now int64) error {
+func (k *Keyspace) expireKeys(phys uint16, s *expiryStep, now int64) (seq uint64, err error) {
 	for i := range s.n {
 		s.keys[i] = s.record(i)[expiryHeader:]
 	}
@@ -204,11 +285,10 @@ func (k *Keyspace) expireKeys(phys uint16, s *expiryStep, now int64) error {
 		}
 		if err != nil {
 			t.Discard()
-			return err
+			return 0, err
 		}
 	}
-	_, err := t.Commit()
-	return err
+	return t.Commit()
 }
 
 func (t *Txn) expireRecord(e *entry, record []byte) error {
@@ -224,50 +304,77 @@ func (t *Txn) expireRecord(e *entry, record []byte) error {
 	return nil
 }
 
-// raiseHorizon allows the engine to drop records whose deadline has passed long
-// ago, in two steps. First no key with a deadline up to the new horizon may be written
-// any more (see Txn.allowed); all that were written have been deleted by then. Once these
-// deletions are committed, in a later call, and on disk, the engine is told: compactions write
-// to disk at once what they drop, and after a loss of power nobody would count the key out.
-func (k *Keyspace) raiseHorizon(now int64) error {
-	k.raising.Lock()
-	defer k.raising.Unlock()
-	if k.raising.seq != 0 {
-		if k.raising.seq > k.db.Committed() {
-			return nil
-		}
-		if err := k.db.Sync(); err != nil {
-			return err
-		}
-		k.db.SetExpiryHorizon(k.horizon.Load())
-		k.raising.seq = 0
+// writeHorizon writes to the log, now and then, that all keys with a deadline before now have been deleted, if they have. What was written
+// up to that position of the log with such a deadline is dead then, on every node that has the log, see learnHorizon.
+func (k *Keyspace) writeHorizon(now int64) error {
+	k.horizon.Lock() // also against Reload: the position is one of the log that this node leads
+	defer k.horizon.Unlock()
+	k.horizon.at = min(k.horizon.at, now)
+	if now < k.horizon.at+horizonEvery || k.db.Last() == k.horizon.seq {
 		return nil
 	}
-	horizon := now - horizonLag
-	if horizon < k.horizon.Load()+horizonLag {
+	if k.unexpiring() {
+		k.horizon.at = now
 		return nil
 	}
+	h, ok := k.findHorizon(now)
+	if !ok {
+		return nil
+	}
+	b := k.db.NewBatch()
+	defer b.Release()
+	b.Set(keyHorizon, encodeHorizon(h))
+	seq, err := k.db.Apply(b)
+	if err == nil {
+		k.horizon.at, k.horizon.seq, k.horizon.expired = now, seq, k.expired.Load()
+	}
+	return err
+}
+
+// unexpiring reports whether no key has a deadline, nor had one that has expired since the last horizon.
+func (k *Keyspace) unexpiring() bool {
+	for i := range k.due {
+		if k.due[i].Load() != never {
+			return false
+		}
+	}
+	return k.expired.Load() == k.horizon.expired
+}
+
+// findHorizon returns the position up to which nothing is there any more that expired before now. It is not ok while something is, which was written
+// since by a client with an old clock.
+func (k *Keyspace) findHorizon(now int64) (h engine.Horizon, ok bool) {
 	k.lockAll()
 	defer k.unlockAll()
 	for i := range k.due {
-		if k.due[i].Load() <= horizon {
-			return nil // written since by a client with an old clock
+		if k.due[i].Load() < now {
+			return h, false
 		}
 	}
-	k.horizon.Store(horizon)
-	k.raising.seq = k.db.Last()
+	return engine.Horizon{Deadline: now - 1, Seq: k.db.Last()}, true
+}
+
+// learnHorizon lets the engine drop what the log says has expired. Compactions write to disk at once what they drop, and after a loss of power
+// nobody would count the keys out: so the deletions come first to disk, too.
+func (k *Keyspace) learnHorizon() error {
+	cuts := k.db.Truncations()
+	b, err := k.db.Get(nil, keyHorizon)
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("keyspace: reading the expiry horizon: %w", err)
+	}
+	h, err := decodeHorizon(b)
+	if err != nil || h.Seq <= k.db.ExpiryHorizon().Seq {
+		return err
+	}
+	if err := k.db.Sync(); err != nil {
+		return err
+	}
+	k.db.SetExpiryHorizon(h, cuts)
 	return nil
 }
 
 // tooLate reports whether a key with this deadline is not worth writing.
 func (t *Txn) tooLate(deadline int64) bool { return deadline != 0 && deadline < t.now }
-
-// allowed is a deadline, 0 for none, that may be written: up to the horizon nothing may be, as the engine
-// would drop it uncounted. Only when the clock has stepped back can a deadline be ahead of it and not of the
-// horizon; then the key lives a little longer instead of not at all.
-func (t *Txn) allowed(deadline int64) int64 {
-	if deadline == 0 {
-		return 0
-	}
-	return max(deadline, t.k.horizon.Load()+1)
-}

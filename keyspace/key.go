@@ -1,7 +1,5 @@
 package keyspace
 
-import "github.com/gtinside/corecache/engine/base"
-
 // Exists reports whether there is a key.
 func (t *Txn) Exists(key []byte) (bool, error) {
 	e, err := t.readHead(key)
@@ -68,7 +66,7 @@ func (t *Txn) Expire(key []byte, deadline int64, c ExpireCondition) (bool, error
 	if deadline <= t.now {
 		return true, t.remove(&e)
 	}
-	t.setDeadline(&e, t.allowed(deadline))
+	t.setDeadline(&e, deadline)
 	return true, nil
 }
 
@@ -168,8 +166,8 @@ type Object struct {
 
 // Object describes a key. It counts as no access.
 func (t *Txn) Object(key []byte) (o Object, ok bool, err error) {
-	e, err := t.peek(t.db, key, base.Whole)
-	if err != nil || !e.found || e.meta.expired(t.now) {
+	e, err := t.lookup(key)
+	if err != nil || !e.found {
 		return o, false, err
 	}
 	o = Object{Type: e.meta.typ(), Written: e.meta.written, Deadline: e.meta.deadline}

@@ -34,7 +34,7 @@ type Options struct {
 // Keyspace is the set of all keys of all databases. Its methods are safe for
 // concurrent use.
 //
-// Lock order: raising; search; the mutexes of stripes, in ascending order; then those of the engine. No stripe
+// Lock order: horizon; search; the mutexes of stripes, in ascending order; then those of the engine. No stripe
 // is held while a commit is awaited.
 type Keyspace struct {
 	db       *engine.DB
@@ -48,21 +48,23 @@ type Keyspace struct {
 	databases    atomic.Pointer[databases]
 	due          []atomic.Int64 // per physical database: no deadline in the expiry index is earlier, but while search is held
 	search       sync.Mutex     // held while one database is searched for expired keys
-	horizon      atomic.Int64   // no key with a deadline up to here exists; see raiseHorizon
 	expired      atomic.Int64   // keys deleted because their time was over
 	activeExpire atomic.Bool
 	readOnly     atomic.Bool
-	watchedKeys  atomic.Int64 // keys that somebody watches
-	reclaims     atomic.Int32 // requests for a flush not yet served
+	loaded       atomic.Uint64 // engine.DB.Replacements when what is remembered of the store was read
+	watchedKeys  atomic.Int64  // keys that somebody watches
+	reclaims     atomic.Int32  // requests for a flush not yet served
 	txns         sync.Pool
 
 	mu struct {
 		sync.Mutex
 		closed bool
 	}
-	raising struct {
-		sync.Mutex        // comes before the stripes
-		seq        uint64 // not 0 while the engine is to be told of horizon
+	horizon struct {
+		sync.Mutex
+		at      int64  // when one was written last, or there was no reason to
+		seq     uint64 // what the log ended with then
+		expired int64  // what expired was then
 	}
 	quit       chan struct{}
 	background sync.WaitGroup
@@ -98,6 +100,7 @@ func Open(db *engine.DB, o Options) (*Keyspace, error) {
 	k := &Keyspace{db: db, options: o, quit: make(chan struct{})}
 	k.txns.New = func() any { return &Txn{k: k} }
 	k.activeExpire.Store(true)
+	k.horizon.at = o.Now()
 	if err := k.load(); err != nil {
 		return nil, err
 	}
@@ -108,9 +111,13 @@ func Open(db *engine.DB, o Options) (*Keyspace, error) {
 	return k, nil
 }
 
+// source is a way to read a record of the store: GetLatest, or Get for what is committed.
+type source func(dst, key []byte) ([]byte, error)
+
 // load reads the system records.
 func (k *Keyspace) load() error {
-	if err := k.loadSeed(); err != nil {
+	k.loaded.Store(k.db.Replacements())
+	if err := k.loadSeed(k.db.GetLatest); err != nil {
 		return err
 	}
 	if !k.options.Follows {
@@ -118,12 +125,12 @@ func (k *Keyspace) load() error {
 			return err
 		}
 	}
-	return k.loadDatabases()
+	return k.loadDatabases(k.db.GetLatest)
 }
 
 // loadSeed reads the hash seed, if there is one.
-func (k *Keyspace) loadSeed() error {
-	seed, err := k.db.GetLatest(nil, keySeed)
+func (k *Keyspace) loadSeed(get source) error {
+	seed, err := get(nil, keySeed)
 	switch {
 	case errors.Is(err, engine.ErrNotFound):
 		k.hasher.Store(new(hasher)) // the store is empty
@@ -149,35 +156,54 @@ func (k *Keyspace) Found() error {
 	if err := k.create(); err != nil {
 		return fmt.Errorf("keyspace: making the hash seed: %w", err)
 	}
-	return k.loadSeed()
+	return k.loadSeed(k.db.GetLatest)
 }
 
 // Reload reads again what the keyspace remembers of the store, after records came into it, or
 // were taken back, in other ways than by Commit. It locks all keys for a moment: when it returns, all transactions that
 // began before have ended.
-func (k *Keyspace) Reload() error {
-	k.raising.Lock()
-	defer k.raising.Unlock()
-	k.raising.seq = 0 // the deletions before the horizon may be among what was taken back
+func (k *Keyspace) Reload() error { return k.reload(k.db.GetLatest) }
+
+func (k *Keyspace) reload(get source) error {
+	k.horizon.Lock() // none that is about what was there before is written any more
+	defer k.horizon.Unlock()
+	k.horizon.at, k.horizon.seq = k.options.Now(), 0
 	k.lockAll()
 	defer k.unlockAll()
-	if err := k.loadSeed(); err != nil {
+	replaced := k.db.Replacements()
+	if err := k.loadSeed(get); err != nil {
 		return err
 	}
 	for i := range k.due {
 		k.due[i].Store(0)
 	}
 	k.changedUnseen()
-	return k.loadDatabases()
+	if err := k.loadDatabases(get); err != nil {
+		return err
+	}
+	k.loaded.Store(replaced)
+	return nil
 }
 
-// refresh notices what the node that writes the store has changed of what the keyspace remembers.
+// Generation names the store that reads see; it is another one after the store was replaced (engine.DB.Install). It is not ok
+// between the replacement and the Reload that follows: what is read then may be of either store, or by what the keyspace remembers of the old one. Whoever
+// reads without leading compares it before and after.
+func (k *Keyspace) Generation() (n uint64, ok bool) {
+	n = k.db.Replacements()
+	return n, n == k.loaded.Load()
+}
+
+// refresh notices what the node that writes the store has changed, and committed, of what the keyspace remembers.
 func (k *Keyspace) refresh() error {
-	_, err := k.db.GetLatest(nil, keySeed)
-	if seeded := err == nil; seeded != k.seeded.Load() {
-		return k.Reload()
+	seed, err := k.db.Get(nil, keySeed)
+	if err != nil && !errors.Is(err, engine.ErrNotFound) {
+		return err
 	}
-	b, err := k.db.GetLatest(nil, keyDatabases)
+	_, whole := k.Generation()
+	if seeded := err == nil; !whole || seeded != k.seeded.Load() || seeded && len(seed) == seedSize && newHasher(seed) != *k.hasher.Load() {
+		return k.reload(k.db.Get)
+	}
+	b, err := k.db.Get(nil, keyDatabases)
 	if err != nil {
 		if errors.Is(err, engine.ErrNotFound) {
 			return nil
@@ -186,7 +212,7 @@ func (k *Keyspace) refresh() error {
 	}
 	phys, err := decodeDatabases(b)
 	if now := k.databases.Load().phys; err == nil && !slices.Equal(phys, now[:min(len(phys), len(now))]) {
-		return k.Reload()
+		return k.reload(k.db.Get)
 	}
 	return err
 }
@@ -257,8 +283,9 @@ func (k *Keyspace) Stats() (s Stats) {
 	return s
 }
 
-// SetReadOnly stops (or resumes) every deletion of expired keys, so that the keyspace
-// writes nothing by itself. Expired keys stay invisible.
+// SetReadOnly stops (or resumes) the deletion of expired keys, so that the keyspace
+// writes nothing by itself. Expired keys stay invisible. Where another node may lead next (Options.Follows), a key that a lookup finds expired
+// goes all the same: see Txn.Replica.
 func (k *Keyspace) SetReadOnly(on bool) { k.readOnly.Store(on) }
 
 // SetActiveExpire stops (or resumes) the search for expired keys in the background. Keys

@@ -162,14 +162,7 @@ func (r *modelRun) step() {
 			r.expect("size of database "+strconv.Itoa(db), keys, len(r.m.dbs[db]))
 		}
 	case n < 92:
-		r.now += 15_000 // behind the horizon
-		r.m.now = r.now
-		for range 2 {
-			r.wait()
-			if _, err := r.ExpireDue(); err != nil {
-				r.Fatal(err)
-			}
-		}
+		r.anotherClock()
 	case n < 94:
 		r.note("flush")
 		r.wait()
@@ -191,6 +184,27 @@ func (r *modelRun) step() {
 		r.powerLoss()
 	default:
 		r.readSomething()
+	}
+}
+
+// anotherClock lets the engine drop what has expired; then, now and then, the clock is one that is behind.
+func (r *modelRun) anotherClock() {
+	r.now += 15_000
+	r.m.now = r.now
+	r.note("horizon at %d", r.now)
+	if _, err := r.ExpireDue(); err != nil {
+		r.Fatal(err)
+	}
+	r.m.sweep()
+	r.last = r.db.Last()
+	r.wait()
+	if err := r.learnHorizon(); err != nil {
+		r.Fatal(err)
+	}
+	if r.rnd.IntN(2) == 0 {
+		r.now -= int64(r.rnd.IntN(30_000))
+		r.m.now = r.now
+		r.note("the clock is back at %d", r.now)
 	}
 }
 

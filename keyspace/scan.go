@@ -49,11 +49,19 @@ func (t *Txn) Keys(visit func(key []byte) bool) error {
 }
 
 // walk visits the metadata of the selected database from a position on, until visit returns false.
+// Those that have expired go.
 func (t *Txn) walk(from []byte, visit func(p position, key []byte, m *meta) bool) error {
+	if err := t.walkRecords(from, visit); err != nil {
+		return err
+	}
+	return t.expirePassed()
+}
+
+func (t *Txn) walkRecords(from []byte, visit func(p position, key []byte, m *meta) bool) error {
 	it := t.iterate(spaceMeta, from)
 	defer it.Close()
 	for ok := it.First(); ok; ok = it.Next() {
-		_, p, key, err := decodeMetaKey(it.Key())
+		phys, p, key, err := decodeMetaKey(it.Key())
 		if err != nil {
 			return err
 		}
@@ -63,6 +71,11 @@ func (t *Txn) walk(from []byte, visit func(p position, key []byte, m *meta) bool
 		}
 		if !visit(p, key, &m) {
 			break
+		}
+		if m.expired(t.now) {
+			if err := t.pass(phys, p, key, &m); err != nil {
+				return err
+			}
 		}
 	}
 	return it.Error()
@@ -81,6 +94,13 @@ const (
 // It jumps to a random place. If the slot there is empty it jumps anew within the slot that follows,
 // which may hold all keys of the database when they have a common hash tag. The cost is a few seeks.
 func (t *Txn) RandomKey() (key []byte, ok bool, err error) {
+	if key, ok, err = t.jump(); err != nil {
+		return nil, false, err
+	}
+	return key, ok, t.expirePassed()
+}
+
+func (t *Txn) jump() (key []byte, ok bool, err error) {
 	it := t.iterate(spaceMeta, nil)
 	defer it.Close()
 	if !it.First() {
@@ -101,7 +121,14 @@ func (t *Txn) RandomKey() (key []byte, ok bool, err error) {
 	}
 	skip := rand.IntN(randomSteps)
 	for expired := 0; it.Valid() && expired < randomExpired; {
+		phys, p, key, err := decodeMetaKey(it.Key())
+		if err != nil {
+			return nil, false, err
+		}
 		m, err := decodeMeta(it.Value())
+		if err == nil && m.expired(t.now) {
+			err = t.pass(phys, p, key, &m)
+		}
 		if err != nil {
 			return nil, false, err
 		}
@@ -112,7 +139,7 @@ func (t *Txn) RandomKey() (key []byte, ok bool, err error) {
 			skip--
 		default:
 			start := len(t.val)
-			t.val = append(t.val, it.Key()[metaHeader:]...)
+			t.val = append(t.val, key...)
 			return t.val[start:], true, nil
 		}
 		if !it.Next() {

@@ -144,7 +144,6 @@ func (t *Txn) setString(e *entry, value []byte, deadline int64) error {
 	if t.tooLate(deadline) {
 		return t.removeIfFound(e)
 	}
-	deadline = t.allowed(deadline)
 	if e.found {
 		if err := t.dropElements(e); err != nil {
 			return err

@@ -27,6 +27,7 @@ type Txn struct {
 	latest  bool    // reads what is applied, not only what is committed
 	locked  bool    // holds locks, may write
 	all     bool    // holds all locks
+	replica bool    // see Replica
 	locks   lockSet // else these
 	batch   *engine.Batch
 	indexed *engine.Txn // instead of batch where later reads have to see earlier writes
@@ -37,8 +38,10 @@ type Txn struct {
 	pinned  *engine.Iterator // a fixed view of everything applied
 	mapped  *databases       // the map of databases that belongs to snap or pinned
 
-	err     error    // why the transaction can not be committed
-	swapped []uint16 // the map of databases after a Swap in this transaction
+	seen    uint64      // a view: what has to be committed, as it has shown in what was read
+	passed  *expiryStep // expired keys that a walk has met, nil: none
+	err     error       // why the transaction can not be committed
+	swapped []uint16    // the map of databases after a Swap in this transaction
 	flushed bool
 	notes   []note              // of keys that have got a deadline or were expired
 	nkeys   []byte              // the keys of notes
@@ -77,6 +80,10 @@ func (k *Keyspace) View(db int, now int64, latest bool) *Txn {
 	t.db, t.now, t.latest = db, now, latest
 	return t
 }
+
+// Replica makes a view one of a node that does not lead, of what it has: keys that have expired by this node's clock are not
+// found, but left for the leader to delete.
+func (t *Txn) Replica() { t.replica = true }
 
 // Begin locks the keys, of any database, and returns a transaction over them.
 func (k *Keyspace) Begin(db int, now int64, keys ...[]byte) *Txn {
@@ -201,12 +208,13 @@ func (t *Txn) Commit() (seq uint64, err error) {
 	case t.latest:
 		return t.k.db.Last(), nil // what has been read may not be committed
 	}
-	return 0, nil
+	return t.seen, nil
 }
 
 // Discard ends the transaction without applying its writes. Replies are held back until
 // seq, as with Commit.
 func (t *Txn) Discard() (seq uint64) {
+	seq = t.seen
 	if t.latest {
 		seq = t.k.db.Last()
 	}

@@ -26,6 +26,8 @@ const (
 // until then this node has no log that anybody could rely on.
 func (n *Node) fullSync() {
 	n.disk.do(func() {
+		n.syncing.Store(true)
+		defer n.syncing.Store(false)
 		err := n.rest()
 		if err == nil {
 			_, err = n.identity.change(func(id *identity) {

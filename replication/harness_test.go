@@ -149,6 +149,8 @@ type cluster struct {
 	t   *testing.T
 	r   *registry
 	min int
+	// clock, if set, is that of a node, in unix milliseconds: the stores hold keyspaces.
+	clock func(id string) int64
 
 	mu    sync.RWMutex // held by clients while they use a node
 	nodes map[string]*testNode
@@ -170,6 +172,7 @@ type testNode struct {
 	stall  time.Duration
 	pin    int64 // engine.Live.LogPinBytes
 	broken bool  // its disk is: it can not be closed in order
+	keys   *keyed
 }
 
 func newCluster(t *testing.T, ids ...string) *cluster {
@@ -239,7 +242,12 @@ func (n *testNode) start() {
 	}
 	n.gate.open(nl.Addr().String())
 	n.member = n.c.r.join(election.Node{ID: n.id, Advertise: "client:" + n.id, Peer: n.gate.addr, Incarnation: fmt.Sprint(n.id, "-", n.runs)})
-	if err := n.node.Start(Membership{Store{DB: n.db}, n.member, "c", []net.Listener{nl}}); err != nil {
+	store := Store{DB: n.db}
+	if n.c.clock != nil {
+		n.keys = newKeyed(n)
+		store.Reload, store.Found = n.keys.Reload, n.keys.Found
+	}
+	if err := n.node.Start(Membership{store, n.member, "c", []net.Listener{nl}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -268,7 +276,11 @@ func (n *testNode) kill() {
 	n.db.RefuseWaits(errDeposed)() // so that clients let go
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
-	if err := errors.Join(n.node.Close(), n.db.Close()); err != nil && !n.broken {
+	err := n.node.Close()
+	if n.keys != nil {
+		err = errors.Join(err, n.keys.close())
+	}
+	if err = errors.Join(err, n.db.Close()); err != nil && !n.broken {
 		n.c.t.Error(err)
 	}
 	n.node = nil

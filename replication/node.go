@@ -45,6 +45,7 @@ type Node struct {
 	shares  shares    // streams, as others see them
 	// Since the start: full syncs that this node has given, and streams to followers that went on where their logs end.
 	fullSyncs, streamed atomic.Uint64
+	syncing             atomic.Bool // a full sync of this node is under way
 
 	// Set by Start.
 	member   Membership
@@ -80,6 +81,7 @@ type Node struct {
 	reading  bool // a ReadState is under way
 	proposed repeats
 	refused  repeats
+	unequal  string // see warnUnequal
 	watch    *wal.Watch
 	disked   progress
 	broken   bool

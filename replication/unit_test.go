@@ -12,7 +12,7 @@ import (
 )
 
 func TestMessage(t *testing.T) {
-	m := protocol.Message{Kind: protocol.Answer, Full: true, Epoch: 1, Session: 2, At: -3, Seq: 4, Commit: 5,
+	m := protocol.Message{Kind: protocol.Answer, Full: true, Synced: true, Epoch: 1, Session: 2, At: -3, Seq: 4, Commit: 5,
 		Last: protocol.Position{Epoch: 6, Seq: 7}, Point: protocol.Position{Epoch: 8, Seq: 9}, Log: protocol.LogID{Lineage: 10, Tears: 11}, Incarnation: "me"}
 	b := appendMessage(nil, &m)
 	got, err := decodeMessage(b)

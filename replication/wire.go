@@ -20,7 +20,7 @@ import (
 // The frame of a control link has type 16 and one message, all numbers little endian:
 //
 //	 0   1  kind, see protocol.Kind
-//	 1   1  bit 0: full, bit 1: reply
+//	 1   1  bit 0: full, bit 1: reply, bit 2: synced
 //	 2   8  epoch
 //	10   8  session
 //	18   8  at
@@ -51,6 +51,9 @@ func appendMessage(b []byte, m *protocol.Message) []byte {
 	if m.Reply {
 		flags |= 2
 	}
+	if m.Synced {
+		flags |= 4
+	}
 	b = append(b, byte(m.Kind), flags)
 	for _, n := range [...]uint64{m.Epoch, m.Session, uint64(m.At), m.Seq, m.Commit,
 		m.Last.Epoch, m.Last.Seq, m.Point.Epoch, m.Point.Seq, m.Log.Lineage} {
@@ -61,12 +64,12 @@ func appendMessage(b []byte, m *protocol.Message) []byte {
 }
 
 func decodeMessage(b []byte) (m protocol.Message, err error) {
-	if len(b) < messageHeader || len(b) > messageHeader+maxIncarnation || b[1] > 3 {
+	if len(b) < messageHeader || len(b) > messageHeader+maxIncarnation || b[1] > 7 {
 		return m, fmt.Errorf("%w: %d bytes", errMessage, len(b))
 	}
 	at := 2
 	next := func() uint64 { at += 8; return binary.LittleEndian.Uint64(b[at-8:]) }
-	m = protocol.Message{Kind: protocol.Kind(b[0]), Full: b[1]&1 != 0, Reply: b[1]&2 != 0, Epoch: next(), Session: next(), At: int64(next()),
+	m = protocol.Message{Kind: protocol.Kind(b[0]), Full: b[1]&1 != 0, Reply: b[1]&2 != 0, Synced: b[1]&4 != 0, Epoch: next(), Session: next(), At: int64(next()),
 		Seq: next(), Commit: next()}
 	m.Last = protocol.Position{Epoch: next(), Seq: next()}
 	m.Point = protocol.Position{Epoch: next(), Seq: next()}

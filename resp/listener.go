@@ -220,10 +220,10 @@ func (s *Server) listenPort(a Address, port int, useTLS bool) (int, error) {
 	port = max(port, 0)
 	bound := 0
 	for _, name := range a.Bind {
-		network, host, optional := parseBind(name)
+		network, host, optional := ParseBind(name)
 		ln, err := net.Listen(network, net.JoinHostPort(host, strconv.Itoa(port)))
 		if err != nil {
-			if optional && isMissing(err) {
+			if optional && IsMissing(err) {
 				continue
 			}
 			return 0, fmt.Errorf("could not listen on %s port %d: %w", name, port, err)
@@ -240,8 +240,8 @@ func (s *Server) listenPort(a Address, port int, useTLS bool) (int, error) {
 	return port, nil
 }
 
-// parseBind takes one word of the parameter bind apart.
-func parseBind(name string) (network, host string, optional bool) {
+// ParseBind takes one word of the parameter bind apart.
+func ParseBind(name string) (network, host string, optional bool) {
 	name, optional = strings.CutPrefix(name, "-")
 	switch {
 	case name == "*":
@@ -254,8 +254,8 @@ func parseBind(name string) (network, host string, optional bool) {
 	return "tcp4", name, optional
 }
 
-// isMissing reports whether an address can not be bound because the machine does not have it.
-func isMissing(err error) bool {
+// IsMissing reports whether an address can not be bound because the machine does not have it.
+func IsMissing(err error) bool {
 	for _, e := range []syscall.Errno{syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT, syscall.EPROTONOSUPPORT, syscall.EPFNOSUPPORT} {
 		if errors.Is(err, e) {
 			return true

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -25,6 +24,7 @@ import (
 	"github.com/gtinside/corecache/replication"
 	"github.com/gtinside/corecache/replication/link"
 	"github.com/gtinside/corecache/replication/protocol"
+	"github.com/gtinside/corecache/resp"
 )
 
 // cluster is this node's part in a cluster; nil when it works alone.
@@ -146,16 +146,9 @@ func (cl *cluster) listen() (int, error) {
 		return 0, fmt.Errorf("replication-port: port + 10000 is %d: set it", port)
 	}
 	for _, host := range cl.c.List("bind") {
-		host, optional := strings.CutPrefix(host, "-")
-		network := "tcp"
-		switch host {
-		case "*":
-			host, network = "0.0.0.0", "tcp4"
-		case "::*":
-			host, network = "::", "tcp6"
-		}
+		network, host, optional := resp.ParseBind(host)
 		nl, err := net.Listen(network, net.JoinHostPort(host, strconv.Itoa(port)))
-		if err != nil && optional {
+		if err != nil && optional && resp.IsMissing(err) {
 			continue
 		}
 		if err != nil {
@@ -196,23 +189,32 @@ func (cl *cluster) join(db *engine.DB, keys *keyspace.Keyspace) error {
 	if err != nil {
 		return err
 	}
-	if err := cl.follow(); err != nil {
+	cl.c.OnSet("full-sync-rate", func(string, string) error {
+		cl.node.SetSyncRate(cl.c.Int("full-sync-rate"))
+		return nil
+	})
+	if err := cl.c.Hold(cl.configure); err != nil { // also what was set while it waited for ZooKeeper
 		return err
 	}
 	cl.log.WithField("node", cl.node.Self()).WithField("peers", o.Peer).Info("joined the cluster")
 	return nil
 }
 
-// follow passes changes by CONFIG SET on to the node, also what was set while it waited for ZooKeeper.
-func (cl *cluster) follow() error {
-	settings := func(map[string]string) error { return cl.node.SetSettings(clusterSettings(cl.c)) }
-	rate := func(string, string) error {
-		cl.node.SetSyncRate(cl.c.Int("full-sync-rate"))
-		return nil
+// follow passes changes by CONFIG SET on to the node. It comes before the engine follows: when appendfsync is relaxed, that a loss of power may tear
+// the log is written down first.
+func (cl *cluster) follow() {
+	if cl == nil {
+		return
 	}
-	cl.c.OnSetAny([]string{"min-replicas-to-write", "appendfsync"}, settings)
-	cl.c.OnSet("full-sync-rate", rate)
-	return errors.Join(settings(nil), rate("", ""))
+	cl.c.OnSetAny([]string{"min-replicas-to-write", "appendfsync"}, func(map[string]string) error {
+		return cl.node.SetSettings(clusterSettings(cl.c)) // nothing, while it has not joined
+	})
+}
+
+// configure gives the node that has joined its settings.
+func (cl *cluster) configure() error {
+	cl.node.SetSyncRate(cl.c.Int("full-sync-rate"))
+	return cl.node.SetSettings(clusterSettings(cl.c))
 }
 
 // leave hands leadership over, if this node has it, and lets clients find the next leader.
@@ -278,7 +280,7 @@ func (cl *cluster) Status() command.ReplicationStatus {
 	s := cl.node.Status()
 	out := command.ReplicationStatus{
 		Role: s.Role.String(), Epoch: s.Epoch, Last: s.Last.Seq, Committed: s.Committed, InSync: s.InSync,
-		Uncertain: s.Uncertain, Missing: s.Missing, Lease: s.Lease(), LinkSilent: s.LeaderHeard, ZooKeeper: "unknown",
+		Uncertain: s.Uncertain, Missing: s.Missing, Unequal: s.Unequal, Syncing: s.Syncing, Lease: s.Lease(), LinkSilent: s.LeaderHeard, ZooKeeper: "unknown",
 		FullSyncs: s.FullSyncs, Streams: s.Streams,
 		LinkUp: s.Role == protocol.Follower && s.Leader != "" && s.LeaderHeard < time.Duration(cl.c.Int("replication-grace"))*time.Millisecond,
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -57,6 +59,29 @@ func TestProtectedModeAndNodesAreWarnedOf(t *testing.T) {
 		got := strings.Contains(said.String(), "masterauth is set and requirepass is not: protected-mode")
 		if got != tc.want {
 			t.Errorf("%s: warned %v:\n%s", tc.args, got, said.String())
+		}
+	}
+}
+
+// An address with - in front may be missing on the machine; any other reason why it can not be bound is an error.
+func TestListensWhereItIsTold(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	for bind, want := range map[string]string{"127.0.0.1": "in use", "-127.0.0.1": "in use", "-192.0.2.1": "no address", "-192.0.2.1 -127.0.0.1": "in use"} {
+		c, err := config.Parse([]string{"--bind", bind, "--replication-port", strconv.Itoa(port), "--dir", t.TempDir()}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cl := &cluster{c: c}
+		if _, err := cl.listen(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("bind %s: %v, want %s", bind, err, want)
+		}
+		for _, nl := range cl.peers {
+			_ = nl.Close()
 		}
 	}
 }

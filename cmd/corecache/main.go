@@ -111,6 +111,7 @@ func serve(c *config.Config, log *logrus.Logger, file *logFile) error {
 		return err
 	}
 	defer db.Close()
+	cl.follow()
 	followConfig(c, db)
 
 	// Not before the port and the data are this process's own: the file may be that of a server which has them.

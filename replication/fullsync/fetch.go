@@ -1,12 +1,15 @@
 package fullsync
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -24,7 +27,14 @@ type FetchOptions struct {
 	MinFree int64
 	// Progress, if set, is told how many bytes are there, of how many, from time to time.
 	Progress func(have, total int64)
+	// Patience is how long the leader may send nothing of its store, although its link is alive: its disk may hang (2 min).
+	Patience time.Duration
 }
+
+const defaultPatience = 2 * time.Minute
+
+// ErrSilent is why a Fetch ends whose Patience is over.
+var ErrSilent = errors.New("the leader has sent nothing for too long")
 
 // Fetch fills staging with the leader's store and returns the position up to which that has everything, and
 // the leader's term. It closes the link. What is in staging already, and is what the leader has, is not sent
@@ -39,7 +49,17 @@ func Fetch(ctx context.Context, conn *link.Conn, term uint64, o FetchOptions) (p
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close("the follower stops") })
 	defer stop()
 	f := &fetch{o: o, conn: conn}
+	o.Patience = cmp.Or(o.Patience, defaultPatience)
+	f.patience = time.AfterFunc(o.Patience, func() {
+		f.silent.Store(true)
+		_ = conn.Close(ErrSilent.Error())
+	})
+	defer f.patience.Stop()
+	f.o = o
 	err = f.run(ctx, term)
+	if err != nil && f.silent.Load() {
+		err = ErrSilent
+	}
 	reason := ""
 	if err != nil {
 		reason = err.Error()
@@ -57,6 +77,17 @@ type fetch struct {
 	offer offer
 	have  int64
 	total int64
+
+	patience *time.Timer
+	silent   atomic.Bool
+}
+
+// next is the next frame of the leader. Only the time in which it is waited for counts.
+func (f *fetch) next() (typ byte, b []byte, err error) {
+	f.patience.Reset(f.o.Patience)
+	typ, b, err = f.conn.Receive()
+	f.patience.Stop()
+	return typ, b, err
 }
 
 func (f *fetch) run(ctx context.Context, term uint64) error {
@@ -124,7 +155,7 @@ func (f *fetch) receiveOffer(term uint64) error {
 }
 
 func (f *fetch) receive(want byte) ([]byte, error) {
-	typ, b, err := f.conn.Receive()
+	typ, b, err := f.next()
 	if err == nil && typ != want {
 		err = fmt.Errorf("%w: type %d instead of %d", ErrProtocol, typ, want)
 	}
@@ -213,7 +244,7 @@ func (f *fetch) fill(ctx context.Context, index int, part vfs.File) error {
 	}
 	f.have += off
 	for first := true; ; first = false {
-		typ, b, err := f.conn.Receive()
+		typ, b, err := f.next()
 		if err != nil {
 			return err
 		}

@@ -607,3 +607,16 @@ func BenchmarkFetch(b *testing.B) {
 	}
 	b.SetBytes(total)
 }
+
+// A leader whose link is alive and that sends nothing, as its disk hangs, is given up.
+func TestSilentLeader(t *testing.T) {
+	net := linktest.New(t, link.Options{Heartbeat: 5 * time.Millisecond})
+	lc, fc, err := net.Connect("follower")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lc.Close("")
+	if _, _, err := Fetch(t.Context(), fc, 7, FetchOptions{FS: vfs.NewMem(), Staging: "staging", Patience: 50 * time.Millisecond}); !errors.Is(err, ErrSilent) {
+		t.Errorf("the fetch ends with %v", err)
+	}
+}

@@ -107,7 +107,7 @@ func (n *Node) followCommit() {
 
 // acknowledge tells the leader how far the log is; at is of the beacon that this replies to.
 func (n *Node) acknowledge(at int64) {
-	m := Message{Kind: Ack, Epoch: n.epoch, Session: n.follow.session, At: at}
+	m := Message{Kind: Ack, Epoch: n.epoch, Session: n.follow.session, At: at, Synced: n.cfg.AckSynced}
 	if m.Session != 0 {
 		m.Seq = n.acknowledged()
 	}

@@ -10,7 +10,7 @@ const (
 	// Session (of the receiver).
 	Beacon Kind = iota + 1
 	// Ack, follower to leader: my log is yours up to Seq, as durable as it has
-	// to be (nothing, if Session is 0). In reply to a Beacon: its At. Whoever sends that
+	// to be (nothing, if Session is 0). In reply to a Beacon: its At, and Synced if that is on disk. Whoever sends that
 	// does not claim before Grace has passed. Otherwise At is NoBeacon.
 	Ack
 	// Join, follower to leader: my log is Log and ends at Last. Where do we part?
@@ -48,6 +48,7 @@ type Message struct {
 	Kind    Kind
 	Full    bool
 	Reply   bool
+	Synced  bool
 	Epoch   uint64
 	Session uint64
 	At      int64 // monotonic nanoseconds of whoever asked; others only return it

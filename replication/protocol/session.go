@@ -19,6 +19,7 @@ type session struct {
 	markAt   int64 // our clock when our log was written up to markSeq
 	markSeq  uint64
 	caughtUp int64 // it has all that our log had then
+	synced   bool  // it acknowledges what is on its disk
 	outUntil int64 // must not be in the ISR until then: it leaves, or cannot be served from our log
 }
 
@@ -48,6 +49,9 @@ func (n *Node) fromFollower(from string, m Message) {
 
 func (n *Node) ack(p *peer, m Message) {
 	s := &p.follow
+	if m.At != NoBeacon {
+		s.synced = m.Synced
+	}
 	renewed := m.At > s.beaconAt && m.At <= n.now
 	if renewed {
 		s.beaconAt = m.At

@@ -41,6 +41,7 @@ func (n *Node) Session() uint64 {
 type FollowerStatus struct {
 	Node     string
 	InSync   bool
+	Synced   bool   // it acknowledges what is on its disk (Settings.AckSynced), as of the newest acknowledgement
 	Streams  bool   // its log agrees with the leader's, records are shipped
 	Acked    uint64 // sequence number; the log is needed from here on
 	Heard    time.Duration
@@ -76,7 +77,7 @@ func (n *Node) Status(now int64) Status {
 
 func (p *peer) status(now int64) FollowerStatus {
 	s := &p.follow
-	f := FollowerStatus{Node: p.node, InSync: s.member, Streams: s.id != 0, Acked: s.acked, Heard: -1, CaughtUp: -1}
+	f := FollowerStatus{Node: p.node, InSync: s.member, Synced: s.synced, Streams: s.id != 0, Acked: s.acked, Heard: -1, CaughtUp: -1}
 	if s.beaconAt > never {
 		f.Heard = time.Duration(now - s.beaconAt)
 	}
