@@ -146,7 +146,7 @@ func (s *Server) Await(sessions []*Session, f func()) bool {
 		for _, sess := range sessions {
 			switch {
 			case !sess.Dirty():
-			case sess.LastWrite <= committed:
+			case err == nil, sess.LastWrite <= committed:
 				sess.unit.committed = sess.LastWrite
 			default:
 				sess.unit.failed = err

@@ -359,7 +359,8 @@ func (db *DB) waitExternal(seq uint64) error {
 }
 
 // WhenCommitted calls f once Wait(seq) would return, with its result: on this goroutine if that is so already or a failure, and
-// otherwise on the one that moves the committed position, which f must not keep waiting. It takes what WaitLogged takes. It needs
+// otherwise on the one that moves the committed position, or applies what is committed already, which f must not keep waiting:
+// the latter may hold locks of its own. It takes what WaitLogged takes. It needs
 // Options.ExternalCommit.
 func (db *DB) WhenCommitted(seq uint64, f func(error)) {
 	if db.Committed() < seq {

@@ -33,10 +33,12 @@ var waiters = sync.Pool{New: func() any { return &waiter{wake: make(chan struct{
 // Wait returns when all records up to sequence number seq are acknowledged at the configured level.
 // After an error it is unknown whether they are or will be durable.
 func (l *Log) Wait(seq uint64) error {
-	if l.Acked() >= seq {
-		return nil
+	var err error
+	if l.Acked() < seq {
+		err = l.wait(seq)
 	}
-	return l.wait(seq)
+	l.tell() // also if it was written by somebody who holds locks, or is busy with an fsync
+	return err
 }
 
 func (l *Log) wait(seq uint64) error {
@@ -62,7 +64,6 @@ func (l *Log) wait(seq uint64) error {
 		l.mu.leading = true
 		l.mu.Unlock()
 		l.commit(l.AcksSynced())
-		l.tell()
 		l.mu.Lock()
 	}
 }

@@ -85,6 +85,7 @@ type Log struct {
 	keepBytes atomic.Int64
 	pinBytes  atomic.Int64
 	failed    atomic.Bool   // mu.err is set
+	untold    atomic.Bool   // watches do not know the newest
 	appended  atomic.Uint64 // records, ever
 	syncAvg   atomic.Int64  // moving average of an fsync, a time.Duration
 	stats     stats
@@ -127,7 +128,6 @@ type Log struct {
 		released  uint64 // sequence number
 		readers   map[*Reader]struct{}
 		watches   []*Watch // never changed in place
-		untold    bool     // they do not know the newest
 		pins      map[*Pin]struct{}
 	}
 }

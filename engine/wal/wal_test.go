@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -787,4 +788,54 @@ func TestShortRecords(t *testing.T) {
 		t.Errorf("recovered %+v, want %+v", got, want)
 	}
 	must(t, l.Close())
+}
+
+// TestToldBesideFsync: who has waited for a record knows that watches know of it, whoever has written it, and while an fsync takes long.
+func TestToldBesideFsync(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		size int
+		sync func(*Log) error // begins the fsync
+	}{
+		{"of a flush, which has written the record", 100, (*Log).Sync},
+		{"of the keeper, by its appender", 2 << 20, func(l *Log) error { l.SetSyncInterval(time.Millisecond); return nil }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			begun, end := make(chan struct{}), make(chan struct{})
+			fault := vfs.NewFault(vfs.NewMem(), nil)
+			l, _ := open(t, Options{FS: fault, Ack: AckWritten}, 0)
+			eventually(t, "prepared", func() bool { return l.Metrics().Prepared == 1 })
+			add(t, l, record(1, 1, 10))
+			must(t, l.Wait(1))
+			var once sync.Once
+			fault.SetPolicy(func(c vfs.Call) error {
+				if c.Op == vfs.OpSync {
+					once.Do(func() {
+						close(begun)
+						<-end
+					})
+				}
+				return nil
+			})
+			var told atomic.Uint64
+			w := l.Watch(func() { told.Store(l.Written()) })
+			if test.size < 1<<20 {
+				add(t, l, record(2, 1, test.size))
+			}
+			synced := make(chan error, 1)
+			go func() { synced <- test.sync(l) }()
+			<-begun
+			if test.size >= 1<<20 {
+				add(t, l, record(2, 1, test.size))
+			}
+			must(t, l.Wait(2))
+			if told.Load() != 2 {
+				t.Errorf("told of %d", told.Load())
+			}
+			close(end)
+			must(t, <-synced)
+			w.Close()
+			must(t, l.Close())
+		})
+	}
 }

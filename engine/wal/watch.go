@@ -28,23 +28,22 @@ func (w *Watch) Close() {
 	w.l.mu.watches = slices.DeleteFunc(slices.Clone(w.l.mu.watches), func(x *Watch) bool { return x == w })
 }
 
-// movedLocked notes that there is something to tell. Whoever can has tell called then; who may hold locks of the log's owner
-// wakes the keeper, which does.
+// movedLocked notes that there is something to tell. Whoever waits for it calls tell; for what nobody waits for the keeper does, which
+// is woken.
 func (l *Log) movedLocked() {
 	for r := range l.mu.readers {
 		wake(r.notify)
 	}
-	l.mu.untold = true
+	l.untold.Store(true)
 }
 
 // tell tells watches what they do not know.
 func (l *Log) tell() {
+	if !l.untold.Load() || !l.untold.Swap(false) {
+		return
+	}
 	l.mu.Lock()
 	watches := l.mu.watches
-	if !l.mu.untold {
-		watches = nil
-	}
-	l.mu.untold = false
 	l.mu.Unlock()
 	for _, w := range watches {
 		w.moved()

@@ -106,10 +106,10 @@ func (d *decoder) next() (typ byte, payload []byte, err error) {
 	return f[4], f[frameHeader:size:size], nil
 }
 
-// buffered tells whether next will return without reading.
+// buffered tells whether next will return a frame of the user's without reading.
 func (d *decoder) buffered() bool {
 	have := d.end - d.start
-	return have >= frameHeader && have-frameHeader >= int(binary.LittleEndian.Uint32(d.buf[d.start:]))
+	return have >= frameHeader && have-frameHeader >= int(binary.LittleEndian.Uint32(d.buf[d.start:])) && d.buf[d.start+4] >= FirstType
 }
 
 // need reads until n bytes are there.

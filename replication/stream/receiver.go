@@ -33,6 +33,7 @@ type Receiver struct {
 	conn *link.Conn
 	term uint64
 
+	arrived atomic.Uint64 // sequence number
 	applied atomic.Uint64 // sequence number
 	heard   atomic.Uint64 // committed, as the leader said
 	news    chan struct{} // applied has moved, and is to be synced
@@ -53,6 +54,7 @@ func NewReceiver(db *engine.DB, conn *link.Conn, term uint64, o ReceiverOptions)
 	if o.Apply == nil {
 		r.o.Apply = r.apply
 	}
+	r.arrived.Store(db.Last())
 	r.applied.Store(db.Last())
 	r.logged = db.Last()
 	return r
@@ -77,7 +79,7 @@ func (r *Receiver) Committed() uint64 { return r.heard.Load() }
 func (r *Receiver) Run(ctx context.Context) error {
 	life, end := context.WithCancelCause(ctx)
 	if !r.o.Owned {
-		defer r.db.WatchLog(func() { r.Acknowledge(r.applied.Load()) }).Close()
+		defer r.db.WatchLog(func() { r.Acknowledge(r.arrived.Load()) }).Close()
 	}
 	var syncs sync.WaitGroup
 	syncs.Go(func() {
@@ -179,6 +181,9 @@ func (r *Receiver) arriving() {
 // is written here, unless more has come already. A sync is left to the other goroutine: while it waits for
 // the disk more is applied, which is synced together the next time.
 func (r *Receiver) settle() error {
+	if n := len(r.list); n > 0 {
+		r.arrived.Store(r.list[n-1].Last()) // others may write the log, and acknowledge, before Apply returns
+	}
 	if err := r.o.Apply(r.list, r.heard.Load()); err != nil {
 		return err
 	}
@@ -187,13 +192,17 @@ func (r *Receiver) settle() error {
 		clear(r.list) // of large ones nothing is kept
 	}
 	applied := r.applied.Load()
-	if applied == r.logged || r.conn.Buffered() {
+	if applied == r.logged {
 		return nil
 	}
-	r.logged = applied
 	if r.db.LogsBriefly() {
+		if r.conn.Buffered() {
+			return nil
+		}
+		r.logged = applied
 		return r.db.WaitLogged(applied)
 	}
+	r.logged = applied
 	select {
 	case r.news <- struct{}{}:
 	default:
@@ -232,10 +241,10 @@ func (r *Receiver) Acknowledge(counts uint64) {
 	}
 }
 
-// position is how far the log is. The positions are read one after the other while the log grows; applied bounds
+// position is how far the log is. The positions are read one after the other while the log grows; what has arrived bounds
 // them, as the leader must not hear of more than he has sent.
 func (r *Receiver) position() Ack {
-	applied := r.applied.Load()
+	arrived := r.arrived.Load()
 	p := r.db.LogPositions()
-	return Ack{Written: min(p.Written, applied), Synced: min(p.Synced, applied)}
+	return Ack{Written: min(p.Written, arrived), Synced: min(p.Synced, arrived)}
 }

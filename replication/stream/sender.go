@@ -155,9 +155,15 @@ func (s *Sender) offer() {
 	}
 }
 
-// trySend is for an idle link, whose queue therefore has room.
+// errNoRoom can not be: nobody else sends.
+var errNoRoom = errors.New("an idle link has no room")
+
+// trySend is for an idle link, whose queue therefore has room. Without it the records would be missing, so the link ends.
 func (s *Sender) trySend(batch []byte) error {
-	_, err := s.conn.TrySend(frameRecords, batch)
+	taken, err := s.conn.TrySend(frameRecords, batch)
+	if err == nil && !taken {
+		return errors.Join(errNoRoom, s.conn.Close(errNoRoom.Error()))
+	}
 	return err
 }
 

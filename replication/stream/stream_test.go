@@ -400,7 +400,7 @@ func TestOnlyWhatIsWrittenIsAcknowledged(t *testing.T) {
 	r := &Receiver{db: db}
 	must(t, db.ApplyRecord(wal.Record{Seq: 1, Count: 1, Payload: []byte{0, 1, 'a'}}))
 	must(t, db.WaitLogged(1))
-	r.applied.Store(1)
+	r.arrived.Store(1)
 	if a := r.position(); a != (Ack{Written: 1}) {
 		t.Fatalf("%+v", a)
 	}
@@ -412,7 +412,7 @@ func TestOnlyWhatIsWrittenIsAcknowledged(t *testing.T) {
 		return nil
 	})
 	must(t, db.ApplyRecord(wal.Record{Seq: 2, Count: 1, Payload: []byte{0, 1, 'a'}}))
-	r.applied.Store(2)
+	r.arrived.Store(2)
 	if a := r.position(); a != (Ack{Written: 1}) {
 		t.Errorf("acknowledged %+v, which is in memory only", a)
 	}
@@ -533,4 +533,35 @@ func BenchmarkLatency(b *testing.B) {
 		must(b, leader.Wait(write(b, leader, "k", value)))
 	}
 	s.stop()
+}
+
+// TestWrittenBeforeApplied: the log may be written by others before Apply returns; what is there is acknowledged all the same.
+func TestWrittenBeforeApplied(t *testing.T) {
+	n := newNodes(t)
+	leader := openStore(t, nil)
+	follower := openStore(t, func(o *engine.Options) { o.ExternalCommit = true })
+	lc, fc, err := n.connect()
+	must(t, err)
+	r := NewReceiver(follower, fc, 1, ReceiverOptions{Apply: func(list []wal.Record, committed uint64) error {
+		for _, rec := range list {
+			if err := follower.ApplyRecord(rec); err != nil {
+				return err
+			}
+			if err := follower.WaitLogged(rec.Last()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	s, err := NewSender(leader, lc, 1, 1, SenderOptions{})
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() { ended <- s.Run(ctx) }()
+	go func() { ended <- r.Run(ctx) }()
+	seq := write(t, leader, "a", "b")
+	eventually(t, "acknowledged", func() bool { return s.Progress().Acked.Written >= seq })
+	cancel()
+	<-ended
+	<-ended
 }
