@@ -24,6 +24,9 @@ var (
 // crashSeeds calls run for each of crash.runs seeds.
 func crashSeeds(t *testing.T, run func(t *testing.T, seed uint64)) {
 	first, n := rand.Uint64()>>1, *crashRuns
+	if testing.Short() { // with the race detector, after all of them without it
+		n = (n + 1) / 2
+	}
 	if *crashSeed != 0 {
 		first, n = *crashSeed, 1
 	}

@@ -28,6 +28,9 @@ var (
 // TestModel runs random operations on a store and on a plain map, and compares.
 func TestModel(t *testing.T) {
 	first, n := uint64(time.Now().UnixNano()), *modelSeeds
+	if testing.Short() { // with the race detector, after all of them without it
+		n = (n + 1) / 2
+	}
 	if *modelSeed != 0 {
 		first, n = *modelSeed, 1
 	}
