@@ -183,7 +183,7 @@ const backgroundThreads = 2
 
 // makeRoom lets flushes and compactions compete with event loops for the kernel's favour instead of Go's, whose
 // scheduler lets whoever computes go on for 10 ms. The kernel shares finer, and prefers those who have waited for a client.
-// Measured on two processors: 5 to 15 % more SETs of 1 KiB, and at most 6 % fewer of anything. Who sets GOMAXPROCS decides alone.
+// Measured on two processors: 5 to 15 % more SETs of 1 KiB, shorter tails of single requests, and at most 6 % fewer of anything. Who sets GOMAXPROCS decides alone.
 func makeRoom() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + backgroundThreads)
