@@ -51,9 +51,10 @@ import (
 // try secrets on. The words in front keep a proof from being sent back as an answer.
 const (
 	magic = "CCLink"
-	// Version is the newest version of the protocol. 1: the first.
-	Version    = 1
-	minVersion = 1
+	// Version is the newest version of the protocol, of all that goes over links. 2: acknowledgements of streams say what counts,
+	// those of control links whether it is synced.
+	Version    = 2
+	minVersion = 2
 
 	messageHeader  = 10
 	maxName        = 255

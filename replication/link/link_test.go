@@ -157,7 +157,7 @@ func TestImpostor(t *testing.T) {
 	nc, err := net.Dial("tcp", addr)
 	must(t, err)
 	defer nc.Close()
-	h := hello{low: 1, high: 1, secret: true, cluster: "c", node: "a"}
+	h := hello{low: Version, high: Version, secret: true, cluster: "c", node: "a"}
 	_, err = nc.Write(h.encode())
 	must(t, err)
 	_, err = readMessage(nc, kindChallenge)
@@ -182,7 +182,7 @@ func TestImpostor(t *testing.T) {
 		}
 		defer nc.Close()
 		_, _ = readMessage(nc, kindHello)
-		_, _ = nc.Write(challenge{version: 1, secret: true, node: "b"}.encode())
+		_, _ = nc.Write(challenge{version: Version, secret: true, node: "b"}.encode())
 		proof, _ := readMessage(nc, kindProof)
 		_, _ = nc.Write(message(kindWelcome, proof[messageHeader:]))
 		_, _ = io.Copy(io.Discard, nc)
