@@ -65,11 +65,22 @@ func (f *testCommands) EndUnit(sess *command.Session, w *reply.Writer) error {
 		panic("on purpose")
 	}
 	if sess.Dirty() && f.slow.Load() {
-		f.running <- sess
-		<-f.commits
+		f.awaitCommit(sess)
 		sess.LastWrite = 0
 	}
 	return f.Server.EndUnit(sess, w)
+}
+
+// awaitCommit is for a client that is with its own goroutine, or an answerer's.
+func (f *testCommands) awaitCommit(sess *command.Session) {
+	if f.later == nil {
+		f.running <- sess
+		<-f.commits
+		return
+	}
+	done := make(chan struct{})
+	f.later <- func() { close(done) }
+	<-done
 }
 
 func (f *testCommands) EndsAtOnce(sess *command.Session) bool {
