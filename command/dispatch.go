@@ -195,16 +195,25 @@ func (s *Server) replaceReplies(sess *Session, w *reply.Writer, cause error) {
 	if lost && sess.origin.Load() != nil {
 		stale, sess.refused = ErrNoLeader, true
 	}
+	// ErrNoLeader tells the other node that nothing from there on was executed, which a read that is followed by a write must not say.
+	written := -1
+	for i, m := range sess.unit.marks {
+		if m.write {
+			written = i
+		}
+	}
 	old := append([]byte(nil), w.Buf...)
 	pos := 0
 	w.Buf = w.Buf[:0]
-	for _, m := range sess.unit.marks {
+	for i, m := range sess.unit.marks {
 		if m.start < pos || m.end > len(old) {
 			continue // the front end cut the buffer; nothing sensible is left to replace
 		}
 		text := unknown
 		switch {
 		case lost && m.write, cause != nil && m.dirty:
+		case lost && m.led && i < written:
+			text = ErrLeaderMoved
 		case lost && m.led:
 			text = stale
 		case mixed && m.copied:

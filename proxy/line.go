@@ -95,10 +95,13 @@ func (ln *line) begin(waiting []*Upstream, k class) (n int) {
 		ln.wire = x.prepare(ln.wire, ln.connection)
 		m := member{u: u}
 		for i := range u.ws.entries {
-			if e := &u.ws.entries[i]; e.state == toSend {
-				m.injected += e.injected
-				m.replies += e.injected + 1
+			e := &u.ws.entries[i]
+			if e.state != toSend {
+				m.odd = true // it is answered here
+				continue
 			}
+			m.injected += e.injected
+			m.replies += e.injected + 1
 		}
 		m.left = m.replies
 		ln.queue = append(ln.queue, m)

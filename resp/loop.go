@@ -134,7 +134,7 @@ func (l *loop) watch(c *client) error {
 	for c.fd >= len(l.mu.clients) {
 		l.mu.clients = append(l.mu.clients, make([]*client, c.fd+16-len(l.mu.clients))...)
 	}
-	l.mu.tag++
+	l.mu.tag = max(l.mu.tag+1, 1) // negative ones are not clients'
 	c.tag = l.mu.tag
 	l.mu.clients[c.fd] = c
 	l.mu.Unlock()
