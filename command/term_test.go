@@ -110,6 +110,40 @@ func TestAwait(t *testing.T) {
 	}
 }
 
+// TestLastWordOfADeposedLeader: for another node, which sends again what is behind a refusal, a read is refused only when nothing behind it was
+// executed.
+func TestLastWordOfADeposedLeader(t *testing.T) {
+	s, cl := newLeader(t)
+	for _, test := range []struct {
+		lines string
+		want  []string
+	}{
+		{"get k", []string{ErrNoLeader}},
+		{"get k;set k v;get k;get l", []string{ErrLeaderMoved, ErrOutcomeUnknown, ErrNoLeader, ErrNoLeader}},
+	} {
+		cl.held.Store(1)
+		c := newClient(t, s)
+		c.sess.origin.Store(&origin{})
+		for _, line := range strings.Split(test.lines, ";") {
+			c.dispatch(strings.Fields(line)...)
+		}
+		s.DB.SetCommitted(s.DB.Last() - 1)
+		s.DB.RefuseWaits(errDeposed)()
+		cl.held.Store(0)
+		s.EndUnit(c.sess, &c.w)
+		s.DB.RefuseWaits(nil)()
+		replies := strings.Split(strings.TrimSuffix(string(c.w.Buf), "\r\n"), "\r\n")
+		if len(replies) != len(test.want) {
+			t.Fatalf("%s: %q", test.lines, replies)
+		}
+		for i, want := range test.want {
+			if !strings.HasPrefix(replies[i], "-"+want) {
+				t.Errorf("%s: reply %d is %q, want %q", test.lines, i, replies[i], want)
+			}
+		}
+	}
+}
+
 // A transaction of commands for this node alone does not wait for the log of a leader.
 func TestExecOfAFollower(t *testing.T) {
 	s, cl, c := newClusterServer(t)
