@@ -215,23 +215,29 @@ func TestSyncInterval(t *testing.T) {
 	must(t, l.Close())
 }
 
-// A flush and the keeper make the log durable beside those whom a write is enough.
-func TestFsyncHoldsNobodyUp(t *testing.T) {
-	begun, end := make(chan struct{}), make(chan struct{})
-	fault := vfs.NewFault(vfs.NewMem(), nil)
-	l, _ := open(t, Options{FS: fault, Ack: AckWritten, SegmentSize: 4 << 10}, 0)
-	eventually(t, "prepared", func() bool { return l.Metrics().Prepared == 1 })
-	add(t, l, record(1, 1, 10))
+// holdSync makes the next fsync, which closes begun, last until end is closed.
+func holdSync(fault *vfs.Fault) (begun <-chan struct{}, end chan<- struct{}) {
+	b, e := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	fault.SetPolicy(func(c vfs.Call) error {
 		if c.Op == vfs.OpSync {
 			once.Do(func() {
-				close(begun)
-				<-end
+				close(b)
+				<-e
 			})
 		}
 		return nil
 	})
+	return b, e
+}
+
+// A flush and the keeper make the log durable beside those whom a write is enough.
+func TestFsyncHoldsNobodyUp(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem(), nil)
+	l, _ := open(t, Options{FS: fault, Ack: AckWritten, SegmentSize: 4 << 10}, 0)
+	eventually(t, "prepared", func() bool { return l.Metrics().Prepared == 1 })
+	add(t, l, record(1, 1, 10))
+	begun, end := holdSync(fault)
 	synced := make(chan error)
 	go func() { synced <- l.Sync() }()
 	<-begun
@@ -801,22 +807,12 @@ func TestToldBesideFsync(t *testing.T) {
 		{"of the keeper, by its appender", 2 << 20, func(l *Log) error { l.SetSyncInterval(time.Millisecond); return nil }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			begun, end := make(chan struct{}), make(chan struct{})
 			fault := vfs.NewFault(vfs.NewMem(), nil)
 			l, _ := open(t, Options{FS: fault, Ack: AckWritten}, 0)
 			eventually(t, "prepared", func() bool { return l.Metrics().Prepared == 1 })
 			add(t, l, record(1, 1, 10))
 			must(t, l.Wait(1))
-			var once sync.Once
-			fault.SetPolicy(func(c vfs.Call) error {
-				if c.Op == vfs.OpSync {
-					once.Do(func() {
-						close(begun)
-						<-end
-					})
-				}
-				return nil
-			})
+			begun, end := holdSync(fault)
 			var told atomic.Uint64
 			w := l.Watch(func() { told.Store(l.Written()) })
 			if test.size < 1<<20 {
